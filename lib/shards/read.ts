@@ -1,0 +1,211 @@
+/**
+ * Opens a recording and reads the activations of one layer batch by batch. Only the bytes of that layer are read,
+ * and they are handed out as views: neither a shard nor its other layers are ever in memory.
+ *
+ * @module
+ */
+import { readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { type ArrowFileReader, openArrowFile } from "../arrow/file_reader.ts";
+import {
+  layerColumn,
+  metadataFileName,
+  parseMetadata,
+  progressFileName,
+  type RecordingMetadata,
+  shardSchema,
+} from "./format.ts";
+
+/** Which tokens of an image are read. */
+export type TokenKind = "patches" | "cls" | "all";
+
+/** Activations of a few whole images at one layer. */
+export interface ShardBatch {
+  /** Index of each image in its source, ascending. */
+  readonly imageIndices: Uint32Array;
+  /** Tokens of each image in this batch. */
+  readonly tokensPerImage: number;
+  /** Shape `[nImages · tokensPerImage, dModel]`. With `tokens: "all"` a view of the bytes read. */
+  readonly activations: Float32Array;
+}
+
+/** Options of {@linkcode Shards.readBatches}. */
+export interface ReadBatchesOptions {
+  /** A recorded layer; negative numbers count from the last recorded one. */
+  layer: number;
+  /**
+   * Which tokens.
+   *
+   * @default {"patches"}
+   */
+  tokens?: TokenKind;
+  /**
+   * Order of the batches, as numbers below {@linkcode Shards.nBatches}.
+   *
+   * @default ascending
+   */
+  order?: Iterable<number>;
+  /** Stops between batches. */
+  signal?: AbortSignal;
+}
+
+/** A complete recording on disk. */
+export interface Shards {
+  readonly directory: string;
+  readonly metadata: RecordingMetadata;
+  readonly nBatches: number;
+  /**
+   * Checks that a layer was recorded.
+   *
+   * @throws {RangeError} If it was not.
+   */
+  resolveLayer(layer: number): number;
+  /** Numbers of the batches that hold some of these images, ascending; for `order` of {@linkcode readBatches}. */
+  batchesOf(imageIndices: Iterable<number>): Promise<number[]>;
+  /** Reads the activations of one layer, each batch a few whole images. */
+  readBatches(options: ReadBatchesOptions): AsyncIterable<ShardBatch>;
+  close(): Promise<void>;
+}
+
+/** How many tokens of an image `tokens` means, and where they begin. */
+export function tokenRange(metadata: RecordingMetadata, tokens: TokenKind): { first: number; count: number } {
+  const { n_special_tokens: nSpecial, tokens_per_image: tokensPerImage, cls } = metadata;
+  if (tokens === "all") return { first: 0, count: tokensPerImage };
+  if (tokens === "patches") return { first: nSpecial, count: tokensPerImage - nSpecial };
+  if (tokens !== "cls") {
+    throw new RangeError(`Cannot read tokens: tokens must be one of patches, cls, all, current value is ${tokens}`);
+  }
+  if (!cls) throw new RangeError("Cannot read CLS: the model must have a CLS token, this one has only patches");
+  return { first: 0, count: 1 };
+}
+
+/**
+ * Opens a recording and checks that it is whole: finished, of a known version, every shard present with its size and
+ * its columns.
+ *
+ * @throws {Error} If the folder holds no finished recording.
+ * @throws {SyntaxError} If a shard is missing, cut short or not what the metadata says.
+ * @throws {RangeError} If it was written by a newer version of the format.
+ */
+export async function openShards(directory: string): Promise<Shards> {
+  const metadata = await readMetadata(directory);
+  const schema = shardSchema(metadata);
+  const files: ArrowFileReader[] = [];
+  const close = async () => {
+    await Promise.all(files.map((file) => file.close()));
+  };
+  try {
+    for (const entry of metadata.shards) {
+      const path = join(directory, entry.file);
+      const size = await stat(path).then((found) => found.size, () => undefined);
+      if (size !== entry.n_bytes) {
+        throw new SyntaxError(
+          `Cannot read ${path}: its size must be ${entry.n_bytes} bytes, ` +
+            `${
+              size === undefined ? "the file is missing" : `current size is ${size}`
+            }; record again into another folder`,
+        );
+      }
+      const file = await openArrowFile(path);
+      files.push(file);
+      if (String(file.schema.fields) !== String(schema.fields)) {
+        throw new SyntaxError(
+          `Cannot read ${path}: its columns must be ${schema.fields.join(", ")}, current ones are ` +
+            `${file.schema.fields.join(", ")}`,
+        );
+      }
+      const rows = file.batchRows.reduce((total, count) => total + count, 0);
+      if (rows !== entry.n_images * metadata.tokens_per_image) {
+        throw new SyntaxError(
+          `Cannot read ${path}: it must hold ${entry.n_images} images of ${metadata.tokens_per_image} tokens, current ` +
+            `number of tokens is ${rows}`,
+        );
+      }
+    }
+  } catch (error) {
+    await close();
+    throw error;
+  }
+
+  const batches = files.flatMap((file) => file.batchRows.map((_, batchIndex) => ({ file, batchIndex })));
+  const resolveLayer = (layer: number) => {
+    const { layers } = metadata;
+    const resolved = layer < 0 ? layers[layers.length + layer] : layer;
+    if (!layers.includes(resolved)) {
+      throw new RangeError(
+        `Cannot read layer ${layer} of ${directory}: layer must be one of ${layers.join(", ")}`,
+      );
+    }
+    return resolved;
+  };
+  const readImageIndices = async (position: number) => {
+    const { file, batchIndex } = batches[position];
+    const rows = new Uint32Array(await file.readColumn(batchIndex, "image_index"));
+    const nImages = file.batchRows[batchIndex] / metadata.tokens_per_image;
+    return Uint32Array.from({ length: nImages }, (_, i) => rows[i * metadata.tokens_per_image]);
+  };
+  let batchImages: Promise<Uint32Array[]> | undefined;
+  return {
+    directory,
+    metadata,
+    nBatches: batches.length,
+    resolveLayer,
+    async batchesOf(imageIndices) {
+      const wanted = new Set(imageIndices);
+      const images = await (batchImages ??= Promise.all(batches.map((_, position) => readImageIndices(position))));
+      return Array.from(images.keys()).filter((position) => images[position].some((image) => wanted.has(image)));
+    },
+    async *readBatches({ layer, tokens = "patches", order, signal }) {
+      const column = layerColumn(resolveLayer(layer));
+      const range = tokenRange(metadata, tokens);
+      for (const position of order ?? batches.keys()) {
+        signal?.throwIfAborted();
+        const { file, batchIndex } = batches[position];
+        const imageIndices = await readImageIndices(position);
+        const values = new Float32Array(await file.readColumn(batchIndex, column));
+        yield {
+          imageIndices,
+          tokensPerImage: range.count,
+          activations: selectTokens(values, imageIndices.length, metadata, range),
+        };
+      }
+    },
+    close,
+  };
+}
+
+/** The wanted tokens of each image, moved together; `values` itself if they are all wanted. */
+function selectTokens(
+  values: Float32Array,
+  nImages: number,
+  metadata: RecordingMetadata,
+  range: { first: number; count: number },
+): Float32Array {
+  const { tokens_per_image: tokensPerImage, d_model: dModel } = metadata;
+  // Arrow pads buffers to 8 bytes.
+  const all = values.subarray(0, nImages * tokensPerImage * dModel);
+  if (range.count === tokensPerImage) return all;
+  const selected = new Float32Array(nImages * range.count * dModel);
+  for (let image = 0; image < nImages; image++) {
+    const start = (image * tokensPerImage + range.first) * dModel;
+    selected.set(all.subarray(start, start + range.count * dModel), image * range.count * dModel);
+  }
+  return selected;
+}
+
+async function readMetadata(directory: string): Promise<RecordingMetadata> {
+  const path = join(directory, metadataFileName);
+  const text = await readFile(path, "utf8").catch(() => undefined);
+  if (text !== undefined) return parseMetadata(text, path);
+  const unfinished = await readFile(join(directory, progressFileName), "utf8").catch(() => undefined);
+  if (unfinished !== undefined) {
+    const { n_done: done, dataset } = parseMetadata(unfinished, join(directory, progressFileName));
+    throw new Error(
+      `Cannot read shards in ${directory}: the recording must be finished, ${done} of ${dataset.n_selected} images are ` +
+        `done; run the same record command again to resume it`,
+    );
+  }
+  throw new Error(
+    `Cannot read shards in ${directory}: it must hold ${metadataFileName}; make a recording with \`record\` first`,
+  );
+}

@@ -1,0 +1,225 @@
+/**
+ * Records a ViT over images into shards on disk: streaming, atomic, and resumable. A shard appears under its name
+ * only when whole; `recording.json` says how far a run came, and becomes `metadata.json` when all is done.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+import { mkdir, readdir, readFile, rename, unlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import {
+  Field,
+  FixedSizeList,
+  Float32,
+  makeData,
+  RecordBatch,
+  type Schema,
+  Struct,
+  Uint16,
+  Uint32,
+} from "apache-arrow";
+import { type ArrowFileWriter, createArrowFile, writeError } from "../arrow/file_writer.ts";
+import type { ImageSource } from "../images/source.ts";
+import { type ActivationBatch, recordActivations, type RecordOptions } from "../vit/record.ts";
+import type { Vit } from "../vit/vit.ts";
+import {
+  metadataFileName,
+  parseMetadata,
+  progressFileName,
+  type RecordingInfo,
+  type RecordingMetadata,
+  shardFileName,
+  shardFormatVersion,
+  shardSchema,
+} from "./format.ts";
+
+/** Options of {@linkcode writeShards}. */
+export interface WriteShardsOptions extends RecordOptions {
+  /** Folder of the recording; made if it is missing. A stopped recording in it is resumed. */
+  directory: string;
+  /**
+   * Size that a shard grows to, in bytes. A killed run loses at most one shard's work.
+   *
+   * @default {134217728}
+   */
+  shardBytes?: number;
+}
+
+/**
+ * Records the residual stream of `vit` over `images` into `directory`. Where the folder holds a stopped recording of
+ * the same model, layers and images it is resumed; where it holds a complete one, nothing is done. When `signal`
+ * aborts, the images done so far are kept.
+ *
+ * @returns The metadata of the complete recording.
+ * @throws {Error} If the folder holds another recording, or cannot be written.
+ */
+export async function writeShards(
+  vit: Vit,
+  images: ImageSource,
+  options: WriteShardsOptions,
+): Promise<RecordingMetadata> {
+  const { directory, shardBytes = 128 * 2 ** 20, onProgress, signal } = options;
+  const imageIndices = options.imageIndices ?? Array.from({ length: images.nImages }, (_, i) => i);
+  const info = describeRecording(vit, images, options.layers, options.imageIndices);
+  const schema = shardSchema(info);
+  const state = await startOrResume(directory, info);
+  if (state.complete) return state.metadata;
+
+  const { metadata } = state;
+  const imageBytes = info.tokens_per_image * (6 + 4 * info.d_model * info.layers.length);
+  const imagesPerShard = Math.max(1, Math.floor(shardBytes / imageBytes));
+  const doneBefore = metadata.n_done;
+  let writer: ArrowFileWriter | undefined;
+  let pending = { nImages: 0, nDone: 0, skipped: [] as RecordingMetadata["skipped"] };
+
+  const closeShard = async () => {
+    if (writer !== undefined) {
+      const nBytes = await writer.finish();
+      writer = undefined;
+      metadata.shards.push({ file: shardFileName(metadata.shards.length), n_images: pending.nImages, n_bytes: nBytes });
+      metadata.n_images += pending.nImages;
+      metadata.n_tokens += pending.nImages * info.tokens_per_image;
+    }
+    metadata.n_done += pending.nDone;
+    metadata.skipped.push(...pending.skipped);
+    pending = { nImages: 0, nDone: 0, skipped: [] };
+    await writeJson(join(directory, progressFileName), metadata);
+  };
+  try {
+    const batches = recordActivations(vit, images, {
+      ...options,
+      imageIndices: imageIndices.slice(doneBefore),
+      onProgress: (done) => onProgress?.(doneBefore + done, imageIndices.length),
+    });
+    for await (const batch of batches) {
+      if (batch.imageIndices.length > 0) {
+        writer ??= await createArrowFile(join(directory, shardFileName(metadata.shards.length)), schema);
+        await writer.write(encodeBatch(batch, info, schema));
+      }
+      pending.nImages += batch.imageIndices.length;
+      pending.nDone += batch.imageIndices.length + batch.skipped.length;
+      pending.skipped.push(
+        ...batch.skipped.map(({ imageIndex, name, reason }) => ({ image_index: imageIndex, name, reason })),
+      );
+      if (pending.nImages >= imagesPerShard) await closeShard();
+    }
+  } catch (error) {
+    // Stopped on purpose: keep what is done. Anything else leaves the shards that were complete.
+    if (signal?.aborted) await closeShard();
+    else await writer?.abandon();
+    throw error;
+  }
+  await closeShard();
+  if (metadata.n_images === 0) {
+    await unlink(join(directory, progressFileName));
+    throw new Error(
+      `Cannot record ${images.location}: at least one image must be readable, the first of ${metadata.skipped.length} ` +
+        `failed with: ${metadata.skipped[0]?.reason}`,
+    );
+  }
+  await rename(join(directory, progressFileName), join(directory, metadataFileName));
+  return metadata;
+}
+
+function describeRecording(
+  vit: Vit,
+  images: ImageSource,
+  layers: readonly number[],
+  selected: readonly number[] | undefined,
+): RecordingInfo {
+  const { kind, location, fingerprint, nImages } = images;
+  const selection = selected ? createHash("sha256").update(Uint32Array.from(selected)).digest("hex") : "all";
+  return {
+    format_version: shardFormatVersion,
+    model: { path: vit.path, sha256: vit.fingerprint },
+    layers: vit.resolveLayers(layers),
+    stream: "resid_post",
+    dtype: "float32",
+    d_model: vit.dModel,
+    tokens_per_image: vit.tokensPerImage,
+    n_special_tokens: vit.nSpecialTokens,
+    cls: vit.nSpecialTokens > 0,
+    grid_height: vit.gridHeight,
+    grid_width: vit.gridWidth,
+    dataset: { kind, location, fingerprint, n_images: nImages, n_selected: selected?.length ?? nImages, selection },
+    transform: { ...vit.transform },
+  };
+}
+
+async function startOrResume(
+  directory: string,
+  info: RecordingInfo,
+): Promise<{ complete: boolean; metadata: RecordingMetadata }> {
+  try {
+    await mkdir(directory, { recursive: true });
+  } catch (error) {
+    throw writeError(directory, error);
+  }
+  for (const file of [metadataFileName, progressFileName]) {
+    const path = join(directory, file);
+    const text = await readFile(path, "utf8").catch(() => undefined);
+    if (text === undefined) continue;
+    const metadata = parseMetadata(text, path);
+    const differing = (Object.keys(info) as (keyof RecordingInfo)[]).filter((key) =>
+      JSON.stringify(withoutPaths(metadata)[key]) !== JSON.stringify(withoutPaths(info)[key])
+    );
+    if (differing.length > 0) {
+      throw new Error(
+        `Cannot record into ${directory}: it must be empty or hold the same recording, the one in it differs in ` +
+          `${differing.join(", ")}; choose another folder or delete it`,
+      );
+    }
+    return { complete: file === metadataFileName, metadata };
+  }
+  const stray = (await readdir(directory)).filter((name) => /^shard_\d+\.arrow$/.test(name));
+  if (stray.length > 0) {
+    throw new Error(
+      `Cannot record into ${directory}: it must be empty or hold a recording, it holds ${stray[0]} without ` +
+        `${metadataFileName}; choose another folder or delete it`,
+    );
+  }
+  const metadata = { ...info, n_images: 0, n_tokens: 0, n_done: 0, shards: [], skipped: [] };
+  await writeJson(join(directory, progressFileName), metadata);
+  return { complete: false, metadata };
+}
+
+/** The same model and images may have moved. */
+function withoutPaths(info: RecordingInfo): RecordingInfo {
+  return { ...info, model: { ...info.model, path: "" }, dataset: { ...info.dataset, location: "" } };
+}
+
+async function writeJson(path: string, value: unknown): Promise<void> {
+  try {
+    await writeFile(`${path}.partial`, JSON.stringify(value, undefined, 2) + "\n", { flush: true });
+    await rename(`${path}.partial`, path);
+  } catch (error) {
+    throw writeError(path, error);
+  }
+}
+
+function encodeBatch(batch: ActivationBatch, info: RecordingInfo, schema: Schema): RecordBatch {
+  const { tokens_per_image: tokensPerImage, d_model: dModel } = info;
+  const nTokens = batch.imageIndices.length * tokensPerImage;
+  const imageIndex = new Uint32Array(nTokens);
+  const tokenIndex = new Uint16Array(nTokens);
+  for (let row = 0; row < nTokens; row++) {
+    imageIndex[row] = batch.imageIndices[Math.floor(row / tokensPerImage)];
+    tokenIndex[row] = row % tokensPerImage;
+  }
+  const children = [
+    makeData({ type: new Uint32(), data: imageIndex }),
+    makeData({ type: new Uint16(), data: tokenIndex }),
+    ...batch.activations.map((values) =>
+      makeData({
+        type: new FixedSizeList(dModel, new Field("item", new Float32(), false)),
+        length: nTokens,
+        nullCount: 0,
+        child: makeData({ type: new Float32(), data: values }),
+      })
+    ),
+  ];
+  return new RecordBatch(
+    schema,
+    makeData({ type: new Struct(schema.fields), length: nTokens, nullCount: 0, children }),
+  );
+}
