@@ -1,0 +1,173 @@
+/**
+ * What a compute back end is asked to do, and the plain records that pass through it.
+ * Nothing here knows a device: `cpu/` and `webgpu/` each implement {@linkcode Backend}, and both are held to the same
+ * numbers by the tests.
+ *
+ * Shape letters used below: `nTokens` rows of activations, `dModel` the width of the residual stream, `dSae` the
+ * number of latents in the dictionary.
+ *
+ * @module
+ */
+
+/**
+ * How pre-activations become latents.
+ *
+ * - `relu`: every positive pre-activation is kept.
+ * - `topK`: the `k` largest pre-activations of a token are kept (ties go to the lower latent index). With `relu: true`
+ *   those that are not positive are dropped; with `relu: false` negative ones survive, as in saev's TopK.
+ */
+export type ActivationRule =
+  | { kind: "relu" }
+  | { kind: "topK"; k: number; relu: boolean };
+
+/** The weights of a sparse autoencoder, row-major. */
+export interface SaeWeights {
+  /** Width of the residual stream. */
+  readonly dModel: number;
+  /** Number of latents in the dictionary. */
+  readonly dSae: number;
+  /** Encoder, shape `[dModel, dSae]`. */
+  readonly wEnc: Float32Array;
+  /** Encoder bias, shape `[dSae]`. */
+  readonly bEnc: Float32Array;
+  /** Decoder, shape `[dSae, dModel]`: row `i` is the direction of latent `i`. */
+  readonly wDec: Float32Array;
+  /** Decoder bias, shape `[dModel]`. */
+  readonly bDec: Float32Array;
+  /** Whether `bDec` is subtracted from the input before encoding. */
+  readonly subtractBDec: boolean;
+  /** How pre-activations become latents. */
+  readonly rule: ActivationRule;
+}
+
+/**
+ * Latents of a batch of tokens in compressed sparse rows: token `t` owns entries `offsets[t]` up to `offsets[t + 1]`.
+ * Within a token, `indices` ascend and no value is zero or NaN (a pre-activation that is NaN is never kept).
+ */
+export interface SparseLatents {
+  readonly nTokens: number;
+  readonly dSae: number;
+  /** Shape `[nTokens + 1]`. */
+  readonly offsets: Uint32Array;
+  /** Latent of each entry, shape `[nEntries]`. */
+  readonly indices: Uint32Array;
+  /** Activation of each entry, shape `[nEntries]`. */
+  readonly values: Float32Array;
+}
+
+/** The maximum of each latent over each image's tokens. */
+export interface ImageMaxima {
+  readonly nImages: number;
+  readonly dSae: number;
+  /** Largest activation, 0 where the latent is not active on the image; shape `[nImages, dSae]`. */
+  readonly values: Float32Array;
+  /** Token (within its image) of that maximum, the first one on ties, -1 where not active; shape `[nImages, dSae]`. */
+  readonly tokens: Int32Array;
+}
+
+/** An SAE whose weights are laid out on a back end, ready for batches. */
+export interface LoadedSae {
+  readonly dModel: number;
+  readonly dSae: number;
+  /**
+   * Latents of activations `x`, shape `[nTokens, dModel]`.
+   *
+   * @throws {RangeError} If the length of `x` is not a multiple of `dModel`.
+   */
+  encode(x: Float32Array): Promise<SparseLatents>;
+  /**
+   * Reconstruction `latents · wDec + bDec`, shape `[nTokens, dModel]`.
+   *
+   * @throws {RangeError} If `latents` are of another dictionary size, or their arrays disagree with each other.
+   */
+  decode(latents: SparseLatents): Promise<Float32Array>;
+  /**
+   * Encodes whole images and keeps each latent's maximum over an image's tokens (`x` has shape
+   * `[nImages · tokensPerImage, dModel]`). Only positive activations count.
+   *
+   * @throws {RangeError} If `x` does not hold whole images.
+   */
+  imageMaxima(x: Float32Array, options: { tokensPerImage: number }): Promise<ImageMaxima>;
+  /** Frees the weights on the device. */
+  dispose(): Promise<void>;
+}
+
+/** A device that makes the numbers. */
+export interface Backend {
+  readonly kind: "cpu" | "webgpu";
+  /** Name of the device, for people: `"onnxruntime, 2 threads"`, `"NVIDIA GeForce RTX 4070"`. */
+  readonly device: string;
+  /** Lays the weights out on the device, once. */
+  load(weights: SaeWeights): Promise<LoadedSae>;
+  /** Frees the device. */
+  close(): Promise<void>;
+}
+
+/** Throws unless the shapes of `weights` agree with each other; returns them so that it reads inline. */
+export function checkSaeWeights(weights: SaeWeights): SaeWeights {
+  const { dModel, dSae, rule } = weights;
+  const expected = { wEnc: dModel * dSae, bEnc: dSae, wDec: dSae * dModel, bDec: dModel } as const;
+  for (const name of ["wEnc", "bEnc", "wDec", "bDec"] as const) {
+    if (weights[name].length !== expected[name]) {
+      throw new RangeError(
+        `Cannot load SAE: ${name} must hold ${
+          expected[name]
+        } numbers for dModel ${dModel} and dSae ${dSae}, current length is ${weights[name].length}`,
+      );
+    }
+  }
+  if (rule.kind === "topK" && !(Number.isInteger(rule.k) && rule.k >= 1 && rule.k <= dSae)) {
+    throw new RangeError(`Cannot load SAE: k must be an integer between 1 and ${dSae}, current value is ${rule.k}`);
+  }
+  return weights;
+}
+
+/** Number of tokens in `x`, or an error that names both widths. */
+export function countTokens(x: Float32Array, weights: { dModel: number }): number {
+  if (x.length % weights.dModel !== 0) {
+    throw new RangeError(
+      `Cannot encode batch: expected activations of shape [nTokens, ${weights.dModel}], current length is ${x.length}`,
+    );
+  }
+  return x.length / weights.dModel;
+}
+
+/** Number of images in `x`, or an error that names both widths. */
+export function countImages(x: Float32Array, shape: { dModel: number; tokensPerImage: number }): number {
+  const { dModel, tokensPerImage } = shape;
+  if (!(Number.isInteger(tokensPerImage) && tokensPerImage >= 1)) {
+    throw new RangeError(
+      `Cannot encode images: tokensPerImage must be an integer of at least 1, current value is ${tokensPerImage}`,
+    );
+  }
+  if (x.length % (tokensPerImage * dModel) !== 0) {
+    throw new RangeError(
+      `Cannot encode images: expected activations of shape [nImages, ${tokensPerImage}, ${dModel}], current length is ${x.length}`,
+    );
+  }
+  return x.length / (tokensPerImage * dModel);
+}
+
+/** Throws unless `latents` are well-formed latents of a dictionary of `dSae`; returns them so that it reads inline. */
+export function checkSparseLatents(latents: SparseLatents, weights: { dSae: number }): SparseLatents {
+  const { nTokens, dSae, offsets, indices, values } = latents;
+  const fail = (what: string, wanted: number, current: number): never => {
+    throw new RangeError(`Cannot decode latents: ${what} must be ${wanted}, current value is ${current}`);
+  };
+  if (dSae !== weights.dSae) fail("dSae", weights.dSae, dSae);
+  if (offsets.length !== nTokens + 1) fail("length of offsets", nTokens + 1, offsets.length);
+  if (indices.length !== offsets[nTokens]) fail("length of indices", offsets[nTokens], indices.length);
+  if (values.length !== indices.length) fail("length of values", indices.length, values.length);
+  for (let t = 0; t < nTokens; t++) {
+    if (offsets[t] > offsets[t + 1]) {
+      throw new RangeError(
+        `Cannot decode latents: offsets must not descend, current value at token ${t} is ${offsets[t]}`,
+      );
+    }
+  }
+  const outside = indices.find((latent) => latent >= dSae);
+  if (outside !== undefined) {
+    throw new RangeError(`Cannot decode latents: indices must be below ${dSae}, current value is ${outside}`);
+  }
+  return latents;
+}

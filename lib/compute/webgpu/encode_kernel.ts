@@ -1,0 +1,149 @@
+/**
+ * The one large product of an SAE: `pre = (x - b_dec) · w_enc + b_enc`.
+ * A workgroup makes one tile of the result. It walks along `dModel` in slabs that it first stages in workgroup memory,
+ * and each invocation keeps a small block of the tile in registers, so that a number fetched once is used many times.
+ *
+ * @module
+ */
+import { type Kernel, padToVec4 } from "./kernel.ts";
+
+/** How the result is cut among workgroups and invocations. */
+export interface EncodeTile {
+  /** Tokens of one workgroup's tile. */
+  tokens: number;
+  /** Latents of one workgroup's tile, a multiple of 4. */
+  latents: number;
+  /** Step along `dModel`, a multiple of 4. */
+  depth: number;
+  /** Tokens of one invocation's block. */
+  blockTokens: number;
+  /** Latents of one invocation's block, a multiple of 4. */
+  blockLatents: number;
+}
+
+/**
+ * 8 x 8 sums an invocation: of the shapes tried on lavapipe and SwiftShader, the fastest whose sums (64 floats) and tiles
+ * (12 KiB of workgroup memory) fit every GPU. Blocks of 4 x 4 took twice as long; 8 x 16 won another quarter on lavapipe
+ * and lost on SwiftShader.
+ */
+export const DEFAULT_ENCODE_TILE: EncodeTile = { tokens: 64, latents: 128, depth: 16, blockTokens: 8, blockLatents: 8 };
+
+/**
+ * Kernel of the encoder product. Rows of all matrices are padded with zeros to whole vec4, so any size works.
+ * `params` holds the number of tokens, the first latent of this panel of the dictionary, and the panel's row pitch.
+ *
+ * `b_dec` is subtracted from `x` as it is loaded. Folding `b_dec · w_enc` into the bias would save that work and round
+ * differently from the published models.
+ */
+export function encodeKernel(
+  shape: { dModel: number; dSae: number; subtractBDec: boolean },
+  tile: EncodeTile = DEFAULT_ENCODE_TILE,
+): Kernel {
+  const { dModel, dSae, subtractBDec } = shape;
+  const { tokens, latents, depth, blockTokens, blockLatents } = tile;
+  const rows = range(blockTokens);
+  const columns = range(blockLatents / 4);
+  const acrossLatents = latents / blockLatents;
+  const invocations = (tokens / blockTokens) * acrossLatents;
+  const bindings = ["params", "x", "w_enc", "b_enc", "pre", ...(subtractBDec ? ["b_dec"] : [])];
+
+  const code = /* wgsl */ `
+const D_MODEL = ${dModel}u;
+const X_PITCH = ${padToVec4(dModel) / 4}u; // in vec4, like every pitch below
+const PRE_PITCH = ${padToVec4(dSae) / 4}u;
+const TILE_TOKENS = ${tokens}u;
+const TILE_LATENTS = ${latents / 4}u; // in vec4
+const DEPTH = ${depth}u;
+const INVOCATIONS = ${invocations}u;
+
+struct Params { n_tokens: u32, panel_begin: u32, panel_pitch: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+@group(0) @binding(2) var<storage, read> w_enc: array<vec4f>;
+@group(0) @binding(3) var<storage, read> b_enc: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> pre: array<vec4f>;
+${subtractBDec ? "@group(0) @binding(5) var<storage, read> b_dec: array<vec4f>;" : ""}
+
+// Transposed to [depth][token], so that the inner loop walks both tiles along the same axis.
+var<workgroup> x_tile: array<f32, ${tokens * depth}>;
+var<workgroup> w_tile: array<vec4f, ${(latents / 4) * depth}>;
+
+fn load_x(token: u32, column: u32) -> vec4f {
+  if (token >= params.n_tokens || column >= X_PITCH) { return vec4f(); }
+  return x[token * X_PITCH + column]${subtractBDec ? " - b_dec[column]" : ""};
+}
+
+fn load_w(row: u32, column: u32) -> vec4f {
+  if (row >= D_MODEL || column >= params.panel_pitch) { return vec4f(); }
+  return w_enc[row * params.panel_pitch + column];
+}
+
+@compute @workgroup_size(${invocations})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+  let first_token = group.y * TILE_TOKENS;
+  let first_column = group.x * TILE_LATENTS;
+  let block_token = local / ${acrossLatents}u * ${blockTokens}u;
+  let block_column = local % ${acrossLatents}u * ${blockLatents / 4}u;
+${rows.map((m) => columns.map((n) => `  var sum_${m}_${n} = vec4f();`).join("\n")).join("\n")}
+
+  for (var slab = 0u; slab < D_MODEL; slab += DEPTH) {
+    for (var i = local; i < TILE_TOKENS * DEPTH / 4u; i += INVOCATIONS) {
+      let token = i / (DEPTH / 4u);
+      let column = i % (DEPTH / 4u);
+      let loaded = load_x(first_token + token, slab / 4u + column);
+      x_tile[(column * 4u) * TILE_TOKENS + token] = loaded.x;
+      x_tile[(column * 4u + 1u) * TILE_TOKENS + token] = loaded.y;
+      x_tile[(column * 4u + 2u) * TILE_TOKENS + token] = loaded.z;
+      x_tile[(column * 4u + 3u) * TILE_TOKENS + token] = loaded.w;
+    }
+    for (var i = local; i < TILE_LATENTS * DEPTH; i += INVOCATIONS) {
+      w_tile[i] = load_w(slab + i / TILE_LATENTS, first_column + i % TILE_LATENTS);
+    }
+    workgroupBarrier();
+    for (var k = 0u; k < DEPTH; k++) {
+${columns.map((n) => `      let w_${n} = w_tile[k * TILE_LATENTS + block_column + ${n}u];`).join("\n")}
+${
+    rows.map((m) =>
+      `      let x_${m} = x_tile[k * TILE_TOKENS + block_token + ${m}u];\n` +
+      columns.map((n) => `      sum_${m}_${n} += x_${m} * w_${n};`).join("\n")
+    ).join("\n")
+  }
+    }
+    workgroupBarrier();
+  }
+
+${columns.map((n) => storeColumn(n, rows)).join("\n")}
+}
+`;
+  return { label: `encode ${dModel}x${dSae}`, code, bindings };
+}
+
+/** Grid of the kernel for `nTokens` tokens and a panel of `nLatents` latents. */
+export function encodeWorkgroups(
+  size: { nTokens: number; nLatents: number },
+  tile: EncodeTile = DEFAULT_ENCODE_TILE,
+): [number, number] {
+  return [Math.ceil(size.nLatents / tile.latents), Math.ceil(size.nTokens / tile.tokens)];
+}
+
+/** Writes one vec4 column of an invocation's block, leaving out what lies beyond the panel or the batch. */
+function storeColumn(n: number, rows: number[]): string {
+  return /* wgsl */ `
+  let column_${n} = first_column + block_column + ${n}u;
+  if (column_${n} < params.panel_pitch) {
+    let out_${n} = params.panel_begin / 4u + column_${n};
+    let bias_${n} = b_enc[out_${n}];
+${
+    rows.map((m) =>
+      `    if (first_token + block_token + ${m}u < params.n_tokens) {
+      pre[(first_token + block_token + ${m}u) * PRE_PITCH + out_${n}] = sum_${m}_${n} + bias_${n};
+    }`
+    ).join("\n")
+  }
+  }`;
+}
+
+function range(length: number): number[] {
+  return Array.from({ length }, (_, i) => i);
+}

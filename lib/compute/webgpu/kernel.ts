@@ -1,0 +1,27 @@
+/**
+ * What a compute kernel is on this back end: WGSL text made by a pure function of shapes and options, with the names it
+ * binds and the grid it wants. Making the text is here and in the `*_kernel.ts` files; running it is in `device.ts`.
+ *
+ * Every kernel keeps to what WebGPU guarantees: no f16, no subgroups, 256 invocations a workgroup, 16 KiB of workgroup
+ * memory, eight storage buffers, 65535 workgroups a dimension.
+ *
+ * @module
+ */
+
+/** A kernel as text. */
+export interface Kernel {
+  /** Name in error messages and GPU debuggers. */
+  readonly label: string;
+  /** WGSL source with one entry point, `main`. */
+  readonly code: string;
+  /** What is bound at binding 0, 1, 2, … of group 0. `params` is a uniform buffer of up to four u32. */
+  readonly bindings: readonly string[];
+}
+
+/** Invocations of a workgroup in the kernels that give a workgroup one token. */
+export const WORKGROUP_SIZE = 256;
+
+/** `size` rounded up to a whole number of vec4, the row pitch of the matrices on the device. */
+export function padToVec4(size: number): number {
+  return Math.ceil(size / 4) * 4;
+}

@@ -1,0 +1,230 @@
+import assert from "node:assert/strict";
+import type { ActivationRule } from "../../lib/compute/contract.ts";
+import { countKernel, writeKernel } from "../../lib/compute/webgpu/compact_kernels.ts";
+import { decodeKernel } from "../../lib/compute/webgpu/decode_kernel.ts";
+import { BufferUsage, GpuDevice } from "../../lib/compute/webgpu/device.ts";
+import { encodeKernel, type EncodeTile, encodeWorkgroups } from "../../lib/compute/webgpu/encode_kernel.ts";
+import { imageMaxKernel, imageMaxWorkgroups } from "../../lib/compute/webgpu/image_max_kernel.ts";
+import { type Kernel, padToVec4 } from "../../lib/compute/webgpu/kernel.ts";
+import { cutPanels } from "../../lib/compute/webgpu/panels.ts";
+import { ScratchBuffers } from "../../lib/compute/webgpu/scratch.ts";
+import { selectKernel } from "../../lib/compute/webgpu/select_kernel.ts";
+import { randomIntegers, randomWeights, referencePreActivations, seededRandom } from "../support/reference.ts";
+import { findTestAdapter } from "../support/software_adapter.ts";
+
+const adapter = await findTestAdapter();
+const gpu = adapter && await GpuDevice.open(adapter);
+const ignore = !gpu;
+
+const rules: ActivationRule[] = [
+  { kind: "relu" },
+  { kind: "topK", k: 3, relu: true },
+  { kind: "topK", k: 3, relu: false },
+];
+const kernels: Kernel[] = [
+  encodeKernel({ dModel: 5, dSae: 7, subtractBDec: false }),
+  encodeKernel({ dModel: 768, dSae: 24576, subtractBDec: true }),
+  selectKernel({ dSae: 24577, k: 300 }),
+  decodeKernel({ dModel: 193 }),
+  ...rules.flatMap((rule) => [countKernel, writeKernel, imageMaxKernel].map((kernel) => kernel({ dSae: 63, rule }))),
+];
+
+Deno.test("every kernel declares its bindings in the order it names them", () => {
+  for (const { label, code, bindings } of kernels) {
+    const declared = [...code.matchAll(/@binding\((\d+)\) var<[^>]+> (\w+):/g)];
+    assert.deepEqual(declared.map(([, index]) => Number(index)), bindings.map((_, i) => i), label);
+    assert.deepEqual(declared.map(([, , name]) => name), bindings, label);
+  }
+});
+
+Deno.test("every kernel stays within what WebGPU guarantees", () => {
+  for (const { label, code, bindings } of kernels) {
+    const [, invocations] = code.match(/@workgroup_size\((\d+)\)/)!;
+    assert.ok(Number(invocations) <= 256, label);
+    assert.ok(bindings.length <= 8, label);
+    let bytes = 0;
+    for (const [, element, length] of code.matchAll(/var<workgroup> \w+: array<(vec4f|[\w<>]+), (\d+)>/g)) {
+      bytes += (element === "vec4f" ? 16 : 4) * Number(length);
+    }
+    assert.ok(bytes <= 16 * 1024, `${label} wants ${bytes} bytes of workgroup memory`);
+  }
+});
+
+Deno.test("encodeWorkgroups() and imageMaxWorkgroups() cover the last, partial tile", () => {
+  const tile: EncodeTile = { tokens: 64, latents: 128, depth: 16, blockTokens: 8, blockLatents: 8 };
+  assert.deepEqual(encodeWorkgroups({ nTokens: 64, nLatents: 128 }, tile), [1, 1]);
+  assert.deepEqual(encodeWorkgroups({ nTokens: 65, nLatents: 129 }, tile), [2, 2]);
+  assert.deepEqual(imageMaxWorkgroups({ nImages: 3, dSae: 257 }), [2, 3]);
+});
+
+Deno.test("padToVec4() rounds up to a multiple of four", () => {
+  assert.deepEqual([1, 4, 5, 192, 193].map(padToVec4), [4, 4, 8, 192, 196]);
+});
+
+Deno.test("cutPanels() makes panels of whole vec4 that fit, and one where all fits", () => {
+  assert.deepEqual(cutPanels({ dModel: 10, dSae: 7 }, { maxBytes: 1000 }), [{ begin: 0, end: 7 }]);
+  assert.deepEqual(cutPanels({ dModel: 10, dSae: 19 }, { maxBytes: 350 }), [
+    { begin: 0, end: 8 },
+    { begin: 8, end: 16 },
+    { begin: 16, end: 19 },
+  ]);
+  assert.throws(() => cutPanels({ dModel: 10, dSae: 19 }, { maxBytes: 159 }), {
+    name: "RangeError",
+    message: "Cannot load SAE: four latents must fit in the 159 bytes a kernel can bind, current size is 160",
+  });
+});
+
+Deno.test({
+  name: "encodeKernel() gives the same numbers whatever the tile",
+  ignore,
+  async fn() {
+    const [nTokens, dModel, dSae] = [70, 33, 131];
+    const weights = randomWeights({ dModel, dSae }, { rule: rules[0], integers: true });
+    const x = randomIntegers(nTokens * dModel, seededRandom(5), { limit: 3 });
+    const expected = Float32Array.from(referencePreActivations(weights, x));
+    const tiles: EncodeTile[] = [
+      { tokens: 64, latents: 128, depth: 16, blockTokens: 8, blockLatents: 8 },
+      { tokens: 32, latents: 64, depth: 8, blockTokens: 4, blockLatents: 4 },
+      { tokens: 16, latents: 32, depth: 4, blockTokens: 2, blockLatents: 16 },
+    ];
+    const [xPitch, pitch] = [padToVec4(dModel), padToVec4(dSae)];
+    for (const tile of tiles) {
+      const pre = await runKernel(encodeKernel(weights, tile), {
+        inputs: {
+          x: padded(x, dModel, xPitch),
+          w_enc: padded(weights.wEnc, dSae, pitch),
+          b_enc: padded(weights.bEnc, dSae, pitch),
+        },
+        params: [nTokens, 0, pitch / 4],
+        workgroups: encodeWorkgroups({ nTokens, nLatents: dSae }, tile),
+        output: { name: "pre", bytes: 4 * nTokens * pitch },
+      });
+      const values = new Float32Array(pre);
+      for (let t = 0; t < nTokens; t++) {
+        const row = values.subarray(t * pitch, t * pitch + dSae);
+        assert.deepEqual(row, expected.subarray(t * dSae, (t + 1) * dSae), `${JSON.stringify(tile)}, token ${t}`);
+      }
+    }
+  },
+});
+
+Deno.test({
+  name: "selectKernel() orders infinities, zeros, tiny numbers and NaN, and cuts ties at the last latent that fits",
+  ignore,
+  async fn() {
+    const row = Float32Array.of(1, -Infinity, 2, NaN, 0, 2, Infinity, -1, 2, 1e-37);
+    // Descending: Infinity (6), 2 (2, 5, 8), 1 (0), 1e-37 (9), 0 (4), -1 (7), -Infinity (1), NaN (3).
+    const expected: [value: number, latent: number][] = [
+      [Infinity, 9],
+      [2, 2],
+      [2, 5],
+      [2, 9],
+      [1, 9],
+      [row[9], 9],
+      [0, 9],
+      [-1, 9],
+      [-Infinity, 9],
+    ];
+    for (const [i, [value, latent]] of expected.entries()) {
+      const [key, last] = await thresholdOf(row, i + 1);
+      assert.equal(valueOfKey(key), value, `k = ${i + 1}`);
+      // Any latent from the last equal one on draws the same line.
+      assert.equal(last, latent, `k = ${i + 1}`);
+    }
+    assert.deepEqual(await thresholdOf(row, 10), [0, 9]);
+  },
+});
+
+Deno.test({
+  name: "compile() reports line, column and source of a kernel that is not WGSL",
+  ignore,
+  async fn() {
+    const broken: Kernel = { label: "broken", code: "fn fine() {}\n  let oops = ;\n", bindings: [] };
+    await assert.rejects(gpu!.compile(broken), {
+      name: "SyntaxError",
+      message:
+        /^Cannot compile kernel "broken": WGSL must be valid, current messages are\n2:\d+ [^]+\n {3}2 {4}let oops = ;/,
+    });
+    await gpu!.compile(kernels[0]); // the device is none the worse for it
+  },
+});
+
+Deno.test({
+  name: "run() rejects a dispatch that WebGPU finds invalid",
+  ignore,
+  async fn() {
+    const program = await gpu!.compile(selectKernel({ dSae: 7, k: 2 }));
+    const scratch = new ScratchBuffers(gpu!);
+    const buffers = { pre: await scratch.storage("pre", 32), thresholds: await scratch.staging(32) };
+    await assert.rejects(gpu!.run("select", [{ program, buffers, workgroups: [1] }]), {
+      name: "Error",
+      message: /^Cannot run select: WebGPU call must be valid \([^]+\)$/,
+    });
+    scratch.dispose();
+  },
+});
+
+Deno.test({
+  name: "close() frees the device of the kernel tests",
+  ignore,
+  fn() {
+    gpu!.close();
+    assert.throws(() => gpu!.assertUsable("go on"), {
+      message: "Cannot go on: WebGPU device must be open, current state is closed",
+    });
+  },
+});
+
+async function runKernel(
+  kernel: Kernel,
+  call: {
+    inputs: Record<string, Float32Array>;
+    params?: number[];
+    workgroups: [number, number?];
+    output: { name: string; bytes: number };
+  },
+): Promise<ArrayBuffer> {
+  const { inputs, params, workgroups, output } = call;
+  const scratch = new ScratchBuffers(gpu!);
+  try {
+    const buffers = { [output.name]: await scratch.storage(output.name, output.bytes) };
+    for (const [name, data] of Object.entries(inputs)) {
+      buffers[name] = await gpu!.createBuffer(name, {
+        bytes: data.byteLength,
+        usage: BufferUsage.storage | BufferUsage.copyDestination,
+      });
+      gpu!.write(buffers[name], data);
+    }
+    await gpu!.run(kernel.label, [{ program: await gpu!.compile(kernel), buffers, params, workgroups }]);
+    const parts = [{ buffer: buffers[output.name], bytes: output.bytes }];
+    const [result] = await gpu!.read(parts, { staging: await scratch.staging(output.bytes) });
+    for (const name of Object.keys(inputs)) buffers[name].destroy();
+    return result;
+  } finally {
+    scratch.dispose();
+  }
+}
+
+async function thresholdOf(row: Float32Array, k: number): Promise<[key: number, latent: number]> {
+  const result = await runKernel(selectKernel({ dSae: row.length, k }), {
+    inputs: { pre: padded(row, row.length, padToVec4(row.length)) },
+    workgroups: [1],
+    output: { name: "thresholds", bytes: 8 },
+  });
+  const [key, latent] = new Uint32Array(result);
+  return [key, latent];
+}
+
+/** The number whose sort key is `key`. */
+function valueOfKey(key: number): number {
+  const bits = key >= 0x80000000 ? key - 0x80000000 : ~key;
+  return new Float32Array(Uint32Array.of(bits).buffer)[0];
+}
+
+function padded(matrix: Float32Array, width: number, pitch: number): Float32Array {
+  const out = new Float32Array((matrix.length / width) * pitch);
+  for (let row = 0; row * width < matrix.length; row++) {
+    out.set(matrix.subarray(row * width, (row + 1) * width), row * pitch);
+  }
+  return out;
+}

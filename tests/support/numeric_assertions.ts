@@ -1,0 +1,68 @@
+/**
+ * Assertions on latents and on numbers that two devices rounded differently.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import type { SaeWeights, SparseLatents } from "../../lib/compute/contract.ts";
+import { referenceEncode, referencePreActivations } from "./reference.ts";
+
+/** Largest difference allowed, relative to the largest reference number. */
+const RELATIVE_TOLERANCE = 1e-5;
+
+/** Every number the same, to the last bit. */
+export function assertSameLatents(actual: SparseLatents, expected: SparseLatents): void {
+  assert.deepEqual(actual.offsets, expected.offsets);
+  assert.deepEqual(actual.indices, expected.indices);
+  assert.deepEqual(actual.values, expected.values);
+  assert.deepEqual([actual.nTokens, actual.dSae], [expected.nTokens, expected.dSae]);
+}
+
+/** Values within tolerance; a latent may be missing or extra only where it lies on a boundary of the rule. */
+export function assertCloseLatents(actual: SparseLatents, weights: SaeWeights, x: Float32Array): void {
+  const { dSae, rule } = weights;
+  const pre = referencePreActivations(weights, x);
+  const expected = referenceEncode(weights, x);
+  const tolerance = RELATIVE_TOLERANCE * largestMagnitude(pre);
+  assert.deepEqual([actual.nTokens, actual.dSae], [expected.nTokens, dSae]);
+  assert.equal(actual.offsets.length, expected.nTokens + 1);
+  for (let t = 0; t < expected.nTokens; t++) {
+    const row = pre.subarray(t * dSae, (t + 1) * dSae);
+    const boundaries = rule.kind === "relu" ? [0] : [0, row.slice().sort()[dSae - rule.k]];
+    const kept = actual.indices.subarray(actual.offsets[t], actual.offsets[t + 1]);
+    const wanted = new Set(expected.indices.subarray(expected.offsets[t], expected.offsets[t + 1]));
+    kept.forEach((latent, i) => {
+      assert.ok(i === 0 || kept[i - 1] < latent, `token ${t}: latents must ascend`);
+      const value = actual.values[actual.offsets[t] + i];
+      assert.ok(
+        Math.abs(value - row[latent]) <= tolerance,
+        `token ${t}, latent ${latent}: ${value} is not ${row[latent]}`,
+      );
+    });
+    const disputed = [...kept].filter((latent) => !wanted.has(latent))
+      .concat([...wanted].filter((latent) => !kept.includes(latent)));
+    for (const latent of disputed) {
+      const distance = Math.min(...boundaries.map((boundary) => Math.abs(row[latent] - boundary)));
+      assert.ok(
+        distance <= tolerance,
+        `token ${t}, latent ${latent}: ${wanted.has(latent) ? "missing" : "should not be kept"}`,
+      );
+    }
+    if (rule.kind === "topK" && !rule.relu) assert.equal(kept.length, wanted.size);
+  }
+}
+
+/** Every number within tolerance of `expected`, relative to the largest of them. */
+export function assertClose(actual: Float32Array, expected: Float32Array): void {
+  assert.equal(actual.length, expected.length);
+  const tolerance = RELATIVE_TOLERANCE * largestMagnitude(expected);
+  expected.forEach((value, i) => {
+    assert.ok(Math.abs(actual[i] - value) <= tolerance, `entry ${i}: ${actual[i]} is not ${value}`);
+  });
+}
+
+function largestMagnitude(numbers: Float32Array | Float64Array): number {
+  let largest = 0;
+  for (const number of numbers) largest = Math.max(largest, Math.abs(number));
+  return largest;
+}
