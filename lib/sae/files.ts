@@ -1,0 +1,186 @@
+/**
+ * Saves and opens SAEs as a folder of `sae_weights.safetensors` and `cfg.json`, with the names that SAELens gives
+ * them (https://github.com/decoderesearch/SAELens), so that its readers find their way. What is particular to vision
+ * is under `metadata`.
+ *
+ * @module
+ */
+import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { writeError } from "../arrow/file_writer.ts";
+import { readSafetensors, writeSafetensors } from "../checkpoints/safetensors.ts";
+import type { ActivationRule } from "../compute/contract.ts";
+import { createSae, type Sae, type SaeProvenance } from "./sae.ts";
+
+/** Name of the weights within an SAE's folder. */
+export const weightsFileName = "sae_weights.safetensors";
+
+/** Name of the configuration within an SAE's folder. */
+export const configFileName = "cfg.json";
+
+const shapeNames = { wEnc: "W_enc", bEnc: "b_enc", wDec: "W_dec", bDec: "b_dec" } as const;
+
+/** Saves an SAE into `directory`, which is made if it is missing. The weights come last, so no half is ever opened. */
+export async function saveSae(sae: Sae, directory: string): Promise<void> {
+  const { dModel, dSae, wEnc, bEnc, wDec, bDec } = sae;
+  const weights = writeSafetensors({
+    W_enc: { shape: [dModel, dSae], data: wEnc },
+    b_enc: { shape: [dSae], data: bEnc },
+    W_dec: { shape: [dSae, dModel], data: wDec },
+    b_dec: { shape: [dModel], data: bDec },
+  });
+  try {
+    await mkdir(directory, { recursive: true });
+    await replaceFile(join(directory, configFileName), JSON.stringify(toConfig(sae), undefined, 2) + "\n");
+    await replaceFile(join(directory, weightsFileName), weights);
+  } catch (error) {
+    throw writeError(directory, error);
+  }
+}
+
+async function replaceFile(path: string, content: string | Uint8Array): Promise<void> {
+  await writeFile(`${path}.partial`, content, { flush: true });
+  await rename(`${path}.partial`, path);
+}
+
+/**
+ * Opens an SAE.
+ *
+ * @param path Its folder, or the safetensors file in it.
+ * @throws {Error} If it is not there.
+ * @throws {SyntaxError} If a file is damaged.
+ * @throws {TypeError} If it is of an architecture that is not supported.
+ */
+export async function loadSae(path: string): Promise<Sae> {
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined) {
+    throw new Error(
+      `Cannot open SAE ${path}: there must be a folder or a safetensors file of that name, there is none`,
+    );
+  }
+  const weightsPath = found.isDirectory() ? join(path, weightsFileName) : path;
+  const configPath = join(dirname(weightsPath), configFileName);
+  const bytes = await readPart(weightsPath, path);
+  const config = parseConfig(new TextDecoder().decode(await readPart(configPath, path)), configPath);
+  const tensors = rethrow(path, () => readSafetensors(bytes));
+  const weights = { wEnc: [], bEnc: [], wDec: [], bDec: [] } as unknown as Record<
+    keyof typeof shapeNames,
+    Float32Array
+  >;
+  const shapes = {
+    wEnc: [config.dModel, config.dSae],
+    bEnc: [config.dSae],
+    wDec: [config.dSae, config.dModel],
+    bDec: [config.dModel],
+  };
+  for (const key of Object.keys(shapeNames) as (keyof typeof shapeNames)[]) {
+    const tensor = tensors[shapeNames[key]];
+    if (String(tensor?.shape) !== String(shapes[key])) {
+      throw new RangeError(
+        `Cannot open SAE ${path}: ${shapeNames[key]} must have shape [${shapes[key]}], ` +
+          `${tensor ? `current shape is [${tensor.shape}]` : `tensors are ${Object.keys(tensors).join(", ")}`}`,
+      );
+    }
+    weights[key] = tensor.data;
+  }
+  return rethrow(path, () => createSae({ ...config, ...weights }, config.provenance));
+}
+
+async function readPart(path: string, sae: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    throw new Error(
+      `Cannot open SAE ${sae}: it must hold ${basename(path)} (${(error as { code?: string }).code})`,
+      { cause: error },
+    );
+  }
+}
+
+function rethrow<T>(path: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    const { message, constructor } = error as Error;
+    throw new (constructor as ErrorConstructor)(`Cannot open SAE ${path}: ${message.replace(/^Cannot [^:]*: /, "")}`, {
+      cause: error,
+    });
+  }
+}
+
+/** What `cfg.json` says. Names on disk and names in code meet here and in {@linkcode parseConfig} only. */
+function toConfig(sae: Sae): Record<string, unknown> {
+  const { rule, provenance } = sae;
+  return {
+    architecture: rule.kind === "topK" ? "topk" : "standard",
+    d_in: sae.dModel,
+    d_sae: sae.dSae,
+    ...(rule.kind === "topK" ? { k: rule.k, topk_relu: rule.relu, rescale_acts_by_decoder_norm: false } : {}),
+    dtype: "float32",
+    device: "cpu",
+    apply_b_dec_to_input: sae.subtractBDec,
+    normalize_activations: "none",
+    reshape_activations: "none",
+    metadata: {
+      model_name: provenance.model?.name,
+      model_sha256: provenance.model?.sha256,
+      hook_name: provenance.layer === undefined ? undefined : `blocks.${provenance.layer}.hook_resid_post`,
+      hook_layer: provenance.layer,
+      tokens: provenance.tokens,
+      training: provenance.training,
+    },
+  };
+}
+
+interface SaeConfig {
+  dModel: number;
+  dSae: number;
+  subtractBDec: boolean;
+  rule: ActivationRule;
+  provenance: SaeProvenance;
+}
+
+function parseConfig(text: string, path: string): SaeConfig {
+  let config: Record<string, unknown>;
+  try {
+    config = JSON.parse(text);
+  } catch (error) {
+    throw new SyntaxError(`Cannot read ${path}: it must be JSON`, { cause: error });
+  }
+  const demand = (name: string, allowed: readonly unknown[], value: unknown) => {
+    if (!allowed.includes(value)) {
+      throw new TypeError(
+        `Cannot read ${path}: ${name} must be one of ${allowed.join(", ")}, current value is ${value}`,
+      );
+    }
+  };
+  const integer = (name: string): number => {
+    const value = config[name];
+    if (!Number.isSafeInteger(value) || (value as number) < 1) {
+      throw new TypeError(`Cannot read ${path}: ${name} must be an integer of 1 or more, current value is ${value}`);
+    }
+    return value as number;
+  };
+  demand("architecture", ["standard", "topk"], config.architecture);
+  // What is not written has SAELens's default.
+  demand("normalize_activations", ["none"], config.normalize_activations ?? "none");
+  demand("rescale_acts_by_decoder_norm", [false], config.rescale_acts_by_decoder_norm ?? false);
+  demand("apply_b_dec_to_input", [true, false], config.apply_b_dec_to_input);
+  const rule: ActivationRule = config.architecture === "topk"
+    ? { kind: "topK", k: integer("k"), relu: config.topk_relu !== false }
+    : { kind: "relu" };
+  const metadata = (config.metadata ?? {}) as Record<string, unknown>;
+  const name = metadata.model_name;
+  return {
+    dModel: integer("d_in"),
+    dSae: integer("d_sae"),
+    subtractBDec: config.apply_b_dec_to_input as boolean,
+    rule,
+    provenance: {
+      model: typeof name === "string" ? { name, sha256: metadata.model_sha256 as string | undefined } : undefined,
+      layer: metadata.hook_layer as number | undefined,
+      tokens: metadata.tokens as SaeProvenance["tokens"],
+      training: metadata.training as SaeProvenance["training"],
+    },
+  };
+}

@@ -1,0 +1,111 @@
+/**
+ * The pass over a recording that summarizes all latents of an SAE, and the merge of such summaries.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+import type { Backend } from "../compute/contract.ts";
+import { checkSaeFits, type Sae } from "../sae/sae.ts";
+import { type Shards, tokenRange } from "../shards/read.ts";
+import { SummaryAccumulator, type SummarySource } from "./accumulate.ts";
+import type { StoredSummary } from "./file.ts";
+
+/** Options of {@linkcode summarize}. */
+export interface SummarizeOptions {
+  backend: Backend;
+  /** A recorded layer; negative numbers count from the last recorded one. */
+  layer: number;
+  /**
+   * Which tokens to count.
+   *
+   * @default {"patches"}
+   */
+  tokens?: "patches" | "cls" | "all";
+  /**
+   * How many top images each latent keeps.
+   *
+   * @default {16}
+   */
+  imagesPerLatent?: number;
+  /**
+   * Where the SAE was opened from, to be written into the summary.
+   *
+   * @default {""}
+   */
+  saePath?: string;
+  /** Stops between batches. */
+  signal?: AbortSignal;
+  /** Called after each batch with the number of images done. */
+  onProgress?: (done: number, total: number) => void;
+}
+
+/** Summarizes the latents of a recording in one pass, with memory that does not grow with the number of images. */
+export async function summarize(shards: Shards, sae: Sae, options: SummarizeOptions): Promise<StoredSummary> {
+  const { backend, tokens = "patches", imagesPerLatent = 16, saePath = "", signal, onProgress } = options;
+  const { metadata } = shards;
+  const layer = shards.resolveLayer(options.layer);
+  const { first } = tokenRange(metadata, tokens);
+  checkSaeFits(sae, metadata.d_model, { what: shards.directory });
+  const accumulated = new SummaryAccumulator(sae.dSae, { imagesPerLatent });
+  const loaded = await backend.load(sae);
+  try {
+    for await (const batch of shards.readBatches({ layer, tokens, signal })) {
+      const latents = await loaded.encode(batch.activations);
+      const { imageIndices, tokensPerImage } = batch;
+      accumulated.add(latents, { imageIndices, tokensPerImage, firstPatch: first - metadata.n_special_tokens });
+      onProgress?.(accumulated.nImages, metadata.n_images);
+    }
+  } finally {
+    await loaded.dispose();
+  }
+  const { kind, location, fingerprint } = metadata.dataset;
+  const source: SummarySource = {
+    model: metadata.model,
+    layer,
+    tokens,
+    sae: { path: saePath, sha256: fingerprintSae(sae) },
+    dataset: { kind, location, fingerprint },
+    gridHeight: metadata.grid_height,
+    gridWidth: metadata.grid_width,
+  };
+  return { accumulated, source };
+}
+
+/** Hex SHA-256 over an SAE's weights. */
+export function fingerprintSae(sae: Sae): string {
+  const hash = createHash("sha256").update(JSON.stringify([sae.rule, sae.subtractBDec]));
+  for (const { buffer, byteOffset, byteLength } of [sae.wEnc, sae.bEnc, sae.wDec, sae.bDec]) {
+    hash.update(new Uint8Array(buffer, byteOffset, byteLength));
+  }
+  return hash.digest("hex");
+}
+
+/**
+ * Merges summaries of different images. The order does not matter: the result is the same to the last bit.
+ *
+ * @throws {Error} If they were made from different models, layers, SAEs or data sets.
+ */
+export function mergeSummaries(summaries: readonly StoredSummary[]): StoredSummary {
+  const [first, ...rest] = summaries;
+  if (first === undefined) throw new RangeError("Cannot merge summaries: there must be at least one, there is none");
+  const { accumulated: { dSae, imagesPerLatent }, source } = first;
+  const merged = new SummaryAccumulator(dSae, { imagesPerLatent });
+  merged.merge(first.accumulated);
+  const identity = (of: SummarySource) => ({
+    model: of.model.sha256,
+    layer: of.layer,
+    tokens: of.tokens,
+    sae: of.sae.sha256,
+    dataset: of.dataset.fingerprint,
+  });
+  for (const other of rest) {
+    for (const [name, value] of Object.entries(identity(source))) {
+      const current = identity(other.source)[name as keyof ReturnType<typeof identity>];
+      if (current !== value) {
+        throw new Error(`Cannot merge summaries: ${name} must be ${value}, current value is ${current}`);
+      }
+    }
+    merged.merge(other.accumulated);
+  }
+  return { accumulated: merged, source };
+}

@@ -1,0 +1,29 @@
+/**
+ * Random numbers from a seed, the same on every machine.
+ *
+ * @module
+ */
+
+/**
+ * Numbers in [0, 1) from a seed: mulberry32, by Tommy Ettinger (public domain), 2^32 numbers before it repeats.
+ */
+export function seededRandom(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = state;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** The integers below `n` in a random order (Fisher–Yates). */
+export function randomOrder(n: number, random: () => number): Uint32Array {
+  const order = Uint32Array.from({ length: n }, (_, i) => i);
+  for (let i = n - 1; i > 0; i--) {
+    const j = Math.floor(random() * (i + 1));
+    [order[i], order[j]] = [order[j], order[i]];
+  }
+  return order;
+}
