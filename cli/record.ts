@@ -1,0 +1,59 @@
+/**
+ * `record`: a ViT's activations over images, into shards.
+ *
+ * @module
+ */
+import { Command, Option } from "commander";
+import { openImages } from "../lib/images/open.ts";
+import { writeShards } from "../lib/shards/write.ts";
+import { openVit } from "../lib/vit/vit.ts";
+import { type CommandContext, count, integer, integerList, jsonOption, printResult, stepProgress } from "./report.ts";
+
+/** Makes the command. */
+export function recordCommand({ signal }: CommandContext): Command {
+  return new Command("record")
+    .description("Record a ViT's residual stream over images into Arrow shards. A stopped recording is resumed.")
+    .requiredOption("--model <file>", "vision tower in ONNX")
+    .requiredOption(
+      "--images <path>",
+      "folder of images (sub-folders are classes), or an Arrow file with an image column",
+    )
+    .requiredOption("--layers <list>", "blocks after which to record, such as 3,5; -1 is the last", integerList)
+    .requiredOption("--out <dir>", "folder for the shards")
+    .option("--batch-size <n>", "images a batch", count, 32)
+    .option("--shard-mb <n>", "size of a shard in megabytes", count, 128)
+    .addOption(
+      new Option("--on-bad-image <what>", "leave out images that cannot be read and count them, or stop")
+        .choices(["skip", "error"]).default("skip"),
+    )
+    .option("--threads <n>", "threads of the model, 0 for every core", integer, 0)
+    .addOption(jsonOption())
+    .action(async (options) => {
+      const { json } = options;
+      const images = await openImages(options.images);
+      const vit = await openVit(options.model, { threads: options.threads });
+      const progress = stepProgress("Record", { json, unit: "images" });
+      const metadata = await writeShards(vit, images, {
+        directory: options.out,
+        layers: options.layers,
+        batchSize: options.batchSize,
+        shardBytes: options.shardMb * 1e6,
+        onBadImage: options.onBadImage,
+        onProgress: progress,
+        signal,
+      });
+      await progress.finish();
+      const { n_images, n_tokens, layers, d_model, skipped, shards } = metadata;
+      printResult({ out: options.out, n_images, n_tokens, layers, d_model, n_shards: shards.length, skipped }, {
+        json,
+        lines: [
+          `Recorded ${n_images} images, ${n_tokens} tokens of width ${d_model}, layers ${
+            layers.join(", ")
+          }, into ${options.out}`,
+          ...(skipped.length > 0
+            ? [`Skipped ${skipped.length} that could not be read, the first: ${skipped[0].reason}`]
+            : []),
+        ],
+      });
+    });
+}

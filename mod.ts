@@ -1,0 +1,149 @@
+/**
+ * Sparse autoencoders on vision transformers: record a ViT's activations, turn them into latents, and see what lights
+ * each latent up.
+ *
+ * ```ts ignore
+ * import * as kit from "sparsight";
+ *
+ * const paths = kit.embeddedPaths();
+ * const vit = await kit.openVit(paths.vit);
+ * const images = await kit.openImages(paths.images);
+ * await kit.writeShards(vit, images, { directory: "out/shards", layers: [3] });
+ *
+ * const shards = await kit.openShards("out/shards");
+ * const sae = await kit.loadSae(paths.sae);
+ * const backend = await kit.openBackend();
+ * const { accumulated, source } = await kit.summarize(shards, sae, { backend, layer: 3 });
+ * const summary = kit.viewSummary(accumulated, source);
+ *
+ * const gallery = kit.openGallery({ images, shards, sae, summary, backend });
+ * await kit.show(await gallery.latentGrid(12));
+ * await kit.show(kit.plotActivationHistogram(summary.latent(12)));
+ * ```
+ *
+ * @module
+ */
+
+// What the kit brings along.
+export { type EmbeddedPaths, embeddedPaths } from "./lib/embedded.ts";
+
+// Images: where pictures come from and how they become pixels.
+export type { ImageInfo, ImageSource } from "./lib/images/source.ts";
+export { openImages } from "./lib/images/open.ts";
+export { openImageFolder, type OpenImageFolderOptions } from "./lib/images/folder.ts";
+export { openArrowImages } from "./lib/images/arrow.ts";
+export { type ArrowImageRow, writeArrowImages, type WriteArrowImagesOptions } from "./lib/images/arrow_writer.ts";
+export { selectImages } from "./lib/images/select.ts";
+export { decodeImage, type DecodeImageOptions, readImage, type RgbColor, type RgbImage } from "./lib/images/decode.ts";
+export {
+  centerCropTransform,
+  type CenterCropTransformOptions,
+  type ChannelTriple,
+  CLIP_MEAN,
+  CLIP_STD,
+  IMAGENET_MEAN,
+  IMAGENET_STD,
+  type PixelTransform,
+  pixelTransformFromConfig,
+  type ResizeRule,
+} from "./lib/images/transform.ts";
+export { cropForDisplay, type CropForDisplayOptions, toPixelValues } from "./lib/images/pixels.ts";
+export { resampleImage, type ResampleImageOptions, type ResampleKernel } from "./lib/images/resample.ts";
+
+// ViT: the residual stream.
+export { openVit, type OpenVitOptions, type Vit, type VitLayers } from "./lib/vit/vit.ts";
+export { type ActivationBatch, recordActivations, type RecordOptions, type SkippedImage } from "./lib/vit/record.ts";
+
+// Shards: activations on disk.
+export type { RecordingInfo, RecordingMetadata, ShardEntry } from "./lib/shards/format.ts";
+export { writeShards, type WriteShardsOptions } from "./lib/shards/write.ts";
+export {
+  openShards,
+  type ReadBatchesOptions,
+  type ShardBatch,
+  type Shards,
+  type TokenKind,
+} from "./lib/shards/read.ts";
+
+// Compute: where numbers are made.
+export type {
+  ActivationRule,
+  Backend,
+  ImageMaxima,
+  LoadedSae,
+  SaeWeights,
+  SparseLatents,
+} from "./lib/compute/contract.ts";
+export { type BackendChoice, openBackend, type OpenBackendOptions } from "./lib/compute/select.ts";
+export { type CpuBackendOptions, createCpuBackend } from "./lib/compute/cpu/backend.ts";
+export { createWebGpuBackend, type WebGpuBackendOptions } from "./lib/compute/webgpu/backend.ts";
+export { describeAdapter, findGpuAdapter, type FindGpuAdapterOptions, isSoftwareAdapter } from "./lib/runtime/gpu.ts";
+
+// SAE: dictionaries.
+export { createSae, type Sae, type SaeProvenance } from "./lib/sae/sae.ts";
+export { loadSae, saveSae } from "./lib/sae/files.ts";
+export { measureReconstruction, type Reconstruction } from "./lib/sae/reconstruction.ts";
+export { type NamedTensor, readSafetensors, writeSafetensors } from "./lib/checkpoints/safetensors.ts";
+export { type NpyArray, type NpyData, readNpy } from "./lib/checkpoints/npy.ts";
+
+// Train.
+export { type TrainOptions, trainSae, type TrainStep } from "./lib/train/train.ts";
+
+// Summary: one pass over all latents.
+export { mergeSummaries, summarize, type SummarizeOptions } from "./lib/summary/summarize.ts";
+export { type BatchImages, SummaryAccumulator, type SummarySource } from "./lib/summary/accumulate.ts";
+export { openSummary, saveSummary, type StoredSummary } from "./lib/summary/file.ts";
+export {
+  deadLatents,
+  type HistogramBin,
+  type LatentSummary,
+  type Summary,
+  type TopImage,
+  viewSummary,
+} from "./lib/summary/summary.ts";
+export {
+  collectHeatmaps,
+  type CollectHeatmapsOptions,
+  type Heatmaps,
+  type LatentOnImage,
+} from "./lib/summary/heatmaps.ts";
+
+// Figures.
+export { type Figure, saveFigure, type SaveFigureOptions, toPng, type ToPngOptions } from "./lib/figures/figure.ts";
+export type { FigureOptions } from "./lib/figures/frame.ts";
+export type { Colormap } from "./lib/figures/colormap.ts";
+export {
+  type ActivationHistogramOptions,
+  type PercentilesOptions,
+  plotActivationHistogram,
+  plotPercentiles,
+} from "./lib/figures/latent_plots.ts";
+export {
+  type DensityAgainstMeanOptions,
+  type DensityHistogramOptions,
+  plotDensityAgainstMean,
+  plotDensityHistogram,
+} from "./lib/figures/summary_plots.ts";
+export { type GridCell, imageGrid, type ImageGridOptions } from "./lib/figures/grid.ts";
+export { type HeatmapOptions, heatmapRgba } from "./lib/figures/heatmap.ts";
+export {
+  type Gallery,
+  type GalleryAtlasOptions,
+  type GalleryParts,
+  type LatentGridOptions,
+  openGallery,
+} from "./lib/figures/gallery.ts";
+export { writeAtlas, type WriteAtlasOptions, type WrittenAtlas } from "./lib/figures/atlas/atlas.ts";
+
+// Notebook: show things where the code runs.
+export { type Display, show, type ShowOptions } from "./lib/notebook/display.ts";
+export { Html, html, type MediaOptions } from "./lib/notebook/media.ts";
+export {
+  type Progress,
+  type ProgressCallback,
+  progressCallback,
+  type ProgressOptions,
+  trackProgress,
+  withProgress,
+} from "./lib/notebook/progress.ts";
+export { type RuntimeName, runtimeName } from "./lib/notebook/screen.ts";
