@@ -18,6 +18,7 @@ import {
   progressCallback,
   saveSae,
   selectImages,
+  type Shards,
   trainSae,
   writeShards,
 } from "../mod.ts";
@@ -44,7 +45,7 @@ try {
     layer,
     dSae: 1536,
     k: 16,
-    epochs: 4,
+    epochs: 3,
     seed: 0,
     onStep({ step, nSteps, normalizedMse, nDead }) {
       report(step, nSteps);
@@ -59,13 +60,14 @@ try {
   const heldOut = await openShards(join(scratch, "test"));
   const backend = await openBackend({ backend: "cpu" });
   const loaded = await backend.load(await loadSae(target));
-  async function* activations() {
-    for await (const batch of heldOut.readBatches({ layer })) yield batch.activations;
-  }
-  console.log(await measureReconstruction(loaded, activations()));
+  console.log(await measureReconstruction(loaded, activationsOf(heldOut)));
   await loaded.dispose();
   await backend.close();
   await heldOut.close();
 } finally {
   await rm(scratch, { recursive: true, force: true });
+}
+
+async function* activationsOf(shards: Shards): AsyncIterable<Float32Array> {
+  for await (const batch of shards.readBatches({ layer })) yield batch.activations;
 }

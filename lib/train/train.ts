@@ -35,25 +35,25 @@ export interface TrainOptions {
   /**
    * Tokens a step.
    *
-   * @default {2048}
+   * @default {512}
    */
   batchSize?: number;
   /**
    * Highest learning rate; it rises over the first 5 % of the steps and falls along a cosine to zero.
    *
-   * @default {1e-3}
+   * @default {3e-4}
    */
   learningRate?: number;
   /**
    * A latent is dead once it has not fired for this many tokens.
    *
-   * @default {131072}
+   * @default {65536}
    */
   deadAfterTokens?: number;
   /**
    * Dead latents that explain what is left over of a token; 0 for none.
    *
-   * @default {64}
+   * @default {32}
    */
   kAux?: number;
   /**
@@ -105,8 +105,8 @@ const DATA_SHARE = 0.8;
  * @throws {Error} If the loss stops being a number.
  */
 export async function trainSae(shards: Shards, options: TrainOptions): Promise<Sae> {
-  const { dSae, k, tokens = "patches", epochs = 3, batchSize = 2048, learningRate = 1e-3, seed = 0 } = options;
-  const { deadAfterTokens = 131_072, kAux = 64, auxWeight = 1 / 32, threads = 0, signal, onStep } = options;
+  const { dSae, k, tokens = "patches", epochs = 3, batchSize = 512, learningRate = 3e-4, seed = 0 } = options;
+  const { deadAfterTokens = 65_536, kAux = 32, auxWeight = 1 / 32, threads = 0, signal, onStep } = options;
   if (!(Number.isInteger(k) && k >= 1 && k <= dSae)) {
     throw new RangeError(`Cannot train SAE: k must be an integer between 1 and dSae ${dSae}, current value is ${k}`);
   }

@@ -13,7 +13,11 @@ for (const { name, run } of backendCases) {
   Deno.test({ name: `webgpu ${name}`, ignore, fn: () => whole!.scoped(() => run(whole!.backend)) });
 }
 
-for (const { name, run } of backendCases.filter(({ name }) => /exact on integers: (130|3) tokens|concurrent|empty/.test(name))) {
+for (
+  const { name, run } of backendCases.filter(({ name }) =>
+    /exact on integers: (130|3) tokens|concurrent|empty/.test(name)
+  )
+) {
   Deno.test({ name: `webgpu in parts ${name}`, ignore, fn: () => parts!.scoped(() => run(parts!.backend)) });
 }
 

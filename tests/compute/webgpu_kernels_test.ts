@@ -3,12 +3,18 @@ import type { ActivationRule } from "../../lib/compute/contract.ts";
 import { countKernel, writeKernel } from "../../lib/compute/webgpu/compact_kernels.ts";
 import { decodeKernel } from "../../lib/compute/webgpu/decode_kernel.ts";
 import { BufferUsage, GpuDevice } from "../../lib/compute/webgpu/device.ts";
-import { encodeKernel, type EncodeTile, encodeWorkgroups } from "../../lib/compute/webgpu/encode_kernel.ts";
+import {
+  encodeKernel,
+  encodeParams,
+  type EncodeTile,
+  encodeWorkgroups,
+} from "../../lib/compute/webgpu/encode_kernel.ts";
 import { imageMaxKernel, imageMaxWorkgroups } from "../../lib/compute/webgpu/image_max_kernel.ts";
 import { type Kernel, padToVec4 } from "../../lib/compute/webgpu/kernel.ts";
 import { cutPanels } from "../../lib/compute/webgpu/panels.ts";
 import { ScratchBuffers } from "../../lib/compute/webgpu/scratch.ts";
 import { selectKernel } from "../../lib/compute/webgpu/select_kernel.ts";
+import { assertSameNumbers } from "../support/numeric_assertions.ts";
 import { randomIntegers, randomWeights, referencePreActivations, seededRandom } from "../support/reference.ts";
 import { findTestAdapter } from "../support/software_adapter.ts";
 
@@ -22,8 +28,8 @@ const rules: ActivationRule[] = [
   { kind: "topK", k: 3, relu: false },
 ];
 const kernels: Kernel[] = [
-  encodeKernel({ dModel: 5, dSae: 7, subtractBDec: false }),
-  encodeKernel({ dModel: 768, dSae: 24576, subtractBDec: true }),
+  encodeKernel({ subtractBDec: false }),
+  encodeKernel({ subtractBDec: true }),
   selectKernel({ dSae: 24577, k: 300 }),
   decodeKernel({ dModel: 193 }),
   ...rules.flatMap((rule) => [countKernel, writeKernel, imageMaxKernel].map((kernel) => kernel({ dSae: 63, rule }))),
@@ -55,6 +61,11 @@ Deno.test("encodeWorkgroups() and imageMaxWorkgroups() cover the last, partial t
   assert.deepEqual(encodeWorkgroups({ nTokens: 64, nLatents: 128 }, tile), [1, 1]);
   assert.deepEqual(encodeWorkgroups({ nTokens: 65, nLatents: 129 }, tile), [2, 2]);
   assert.deepEqual(imageMaxWorkgroups({ nImages: 3, dSae: 257 }), [2, 3]);
+});
+
+Deno.test("encodeParams() gives pitches in vec4", () => {
+  const params = encodeParams({ nTokens: 3, dModel: 5, dSae: 19 }, { begin: 8, end: 15 });
+  assert.deepEqual(params, [3, 5, 2, 5, 2, 2]);
 });
 
 Deno.test("padToVec4() rounds up to a multiple of four", () => {
@@ -95,14 +106,14 @@ Deno.test({
           w_enc: padded(weights.wEnc, dSae, pitch),
           b_enc: padded(weights.bEnc, dSae, pitch),
         },
-        params: [nTokens, 0, pitch / 4],
+        params: encodeParams({ nTokens, dModel, dSae }, { begin: 0, end: dSae }),
         workgroups: encodeWorkgroups({ nTokens, nLatents: dSae }, tile),
         output: { name: "pre", bytes: 4 * nTokens * pitch },
       });
       const values = new Float32Array(pre);
       for (let t = 0; t < nTokens; t++) {
         const row = values.subarray(t * pitch, t * pitch + dSae);
-        assert.deepEqual(row, expected.subarray(t * dSae, (t + 1) * dSae), `${JSON.stringify(tile)}, token ${t}`);
+        assertSameNumbers(row, expected.subarray(t * dSae, (t + 1) * dSae), `${JSON.stringify(tile)}, token ${t}`);
       }
     }
   },

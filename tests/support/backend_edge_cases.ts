@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import type { Backend, LoadedSae, SparseLatents } from "../../lib/compute/contract.ts";
 import { type BackendCase, relu, scalarWeights, topK, withSae } from "./backend_case.ts";
-import { assertCloseLatents, assertSameLatents } from "./numeric_assertions.ts";
+import { assertCloseLatents, assertSameLatents, assertSameMaxima, assertSameNumbers } from "./numeric_assertions.ts";
 import {
   randomFloats,
   randomIntegers,
@@ -103,7 +103,7 @@ export function edgeCases(): BackendCase[] {
         const before = whole.slice();
         await withSae(backend, weights, async (sae) => {
           assertSameLatents(await sae.encode(view), referenceEncode(weights, view.slice()));
-          assert.deepEqual(
+          assertSameMaxima(
             await sae.imageMaxima(view, { tokensPerImage: 3 }),
             referenceImageMaxima(weights, view.slice(), 3),
           );
@@ -120,7 +120,7 @@ export function edgeCases(): BackendCase[] {
           const answers = await Promise.all(batches.map((x) => sae.encode(x)));
           answers.forEach((latents, i) => assertSameLatents(latents, referenceEncode(weights, batches[i])));
           const decoded = await Promise.all(answers.map((latents) => sae.decode(latents)));
-          decoded.forEach((out, i) => assert.deepEqual(out, referenceDecode(weights, answers[i])));
+          decoded.forEach((out, i) => assertSameNumbers(out, referenceDecode(weights, answers[i]), `batch ${i}`));
         });
       },
     },

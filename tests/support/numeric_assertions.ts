@@ -4,18 +4,41 @@
  * @module
  */
 import assert from "node:assert/strict";
-import type { SaeWeights, SparseLatents } from "../../lib/compute/contract.ts";
+import type { ImageMaxima, SaeWeights, SparseLatents } from "../../lib/compute/contract.ts";
 import { referenceEncode, referencePreActivations } from "./reference.ts";
 
 /** Largest difference allowed, relative to the largest reference number. */
 const RELATIVE_TOLERANCE = 1e-5;
 
-/** Every number the same, to the last bit. */
+type Numbers = Float32Array | Uint32Array | Int32Array;
+
+/**
+ * Every number the same, to the last bit. Names the first that is not; `assert.deepEqual` would spend minutes on the
+ * difference of two long arrays.
+ */
+export function assertSameNumbers(actual: Numbers, expected: Numbers, what: string): void {
+  assert.equal(actual.constructor, expected.constructor, `${what}: not the same kind of array`);
+  assert.equal(actual.length, expected.length, `${what}: length`);
+  for (let i = 0; i < expected.length; i++) {
+    if (!Object.is(actual[i], expected[i])) {
+      assert.fail(`${what}: entry ${i} is ${actual[i]}, expected ${expected[i]}`);
+    }
+  }
+}
+
+/** The same latents with the same values, to the last bit. */
 export function assertSameLatents(actual: SparseLatents, expected: SparseLatents): void {
-  assert.deepEqual(actual.offsets, expected.offsets);
-  assert.deepEqual(actual.indices, expected.indices);
-  assert.deepEqual(actual.values, expected.values);
+  assertSameNumbers(actual.offsets, expected.offsets, "offsets");
+  assertSameNumbers(actual.indices, expected.indices, "indices");
+  assertSameNumbers(actual.values, expected.values, "values");
   assert.deepEqual([actual.nTokens, actual.dSae], [expected.nTokens, expected.dSae]);
+}
+
+/** The same maxima at the same tokens, to the last bit. */
+export function assertSameMaxima(actual: ImageMaxima, expected: ImageMaxima): void {
+  assertSameNumbers(actual.values, expected.values, "values");
+  assertSameNumbers(actual.tokens, expected.tokens, "tokens");
+  assert.deepEqual([actual.nImages, actual.dSae], [expected.nImages, expected.dSae]);
 }
 
 /** Values within tolerance; a latent may be missing or extra only where it lies on a boundary of the rule. */

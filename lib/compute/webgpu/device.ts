@@ -18,6 +18,9 @@ export const BufferUsage = {
 
 const MAP_MODE_READ = 1;
 
+/** Size of every uniform buffer. */
+const PARAMS_BYTES = 32;
+
 /** A kernel compiled for the device. */
 export interface Program {
   readonly kernel: Kernel;
@@ -29,7 +32,7 @@ export interface Dispatch {
   program: Program;
   /** A buffer for each of the kernel's bindings but `params`. */
   buffers: Record<string, GPUBuffer>;
-  /** Up to four u32 for the kernel's `params`, if it binds them. */
+  /** Up to eight u32 for the kernel's `params`, if it binds them. */
   params?: number[];
   workgroups: [x: number, y?: number];
 }
@@ -198,7 +201,12 @@ export class GpuDevice {
 
   #uniform(label: string, params: number[]): GPUBuffer {
     const usage = BufferUsage.uniform;
-    const buffer = this.#device.createBuffer({ label: `${label} params`, size: 16, usage, mappedAtCreation: true });
+    const buffer = this.#device.createBuffer({
+      label: `${label} params`,
+      size: PARAMS_BYTES,
+      usage,
+      mappedAtCreation: true,
+    });
     new Uint32Array(buffer.getMappedRange()).set(params);
     buffer.unmap();
     return buffer;

@@ -29,17 +29,17 @@ export interface EncodeTile {
 export const DEFAULT_ENCODE_TILE: EncodeTile = { tokens: 64, latents: 128, depth: 16, blockTokens: 8, blockLatents: 8 };
 
 /**
- * Kernel of the encoder product. Rows of all matrices are padded with zeros to whole vec4, so any size works.
- * `params` holds the number of tokens, the first latent of this panel of the dictionary, and the panel's row pitch.
+ * Kernel of the encoder product. Rows of all matrices are padded with zeros to whole vec4, so any size works. Sizes come
+ * in `params`, see {@linkcode encodeParams}, because this kernel takes long to compile: one text serves every SAE.
  *
  * `b_dec` is subtracted from `x` as it is loaded. Folding `b_dec · w_enc` into the bias would save that work and round
  * differently from the published models.
  */
 export function encodeKernel(
-  shape: { dModel: number; dSae: number; subtractBDec: boolean },
+  options: { subtractBDec: boolean },
   tile: EncodeTile = DEFAULT_ENCODE_TILE,
 ): Kernel {
-  const { dModel, dSae, subtractBDec } = shape;
+  const { subtractBDec } = options;
   const { tokens, latents, depth, blockTokens, blockLatents } = tile;
   const rows = range(blockTokens);
   const columns = range(blockLatents / 4);
@@ -48,15 +48,13 @@ export function encodeKernel(
   const bindings = ["params", "x", "w_enc", "b_enc", "pre", ...(subtractBDec ? ["b_dec"] : [])];
 
   const code = /* wgsl */ `
-const D_MODEL = ${dModel}u;
-const X_PITCH = ${padToVec4(dModel) / 4}u; // in vec4, like every pitch below
-const PRE_PITCH = ${padToVec4(dSae) / 4}u;
 const TILE_TOKENS = ${tokens}u;
 const TILE_LATENTS = ${latents / 4}u; // in vec4
 const DEPTH = ${depth}u;
 const INVOCATIONS = ${invocations}u;
 
-struct Params { n_tokens: u32, panel_begin: u32, panel_pitch: u32 }
+// Pitches and panel_begin are in vec4.
+struct Params { n_tokens: u32, d_model: u32, x_pitch: u32, pre_pitch: u32, panel_begin: u32, panel_pitch: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -70,12 +68,12 @@ var<workgroup> x_tile: array<f32, ${tokens * depth}>;
 var<workgroup> w_tile: array<vec4f, ${(latents / 4) * depth}>;
 
 fn load_x(token: u32, column: u32) -> vec4f {
-  if (token >= params.n_tokens || column >= X_PITCH) { return vec4f(); }
-  return x[token * X_PITCH + column]${subtractBDec ? " - b_dec[column]" : ""};
+  if (token >= params.n_tokens || column >= params.x_pitch) { return vec4f(); }
+  return x[token * params.x_pitch + column]${subtractBDec ? " - b_dec[column]" : ""};
 }
 
 fn load_w(row: u32, column: u32) -> vec4f {
-  if (row >= D_MODEL || column >= params.panel_pitch) { return vec4f(); }
+  if (row >= params.d_model || column >= params.panel_pitch) { return vec4f(); }
   return w_enc[row * params.panel_pitch + column];
 }
 
@@ -87,7 +85,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   let block_column = local % ${acrossLatents}u * ${blockLatents / 4}u;
 ${rows.map((m) => columns.map((n) => `  var sum_${m}_${n} = vec4f();`).join("\n")).join("\n")}
 
-  for (var slab = 0u; slab < D_MODEL; slab += DEPTH) {
+  for (var slab = 0u; slab < params.d_model; slab += DEPTH) {
     for (var i = local; i < TILE_TOKENS * DEPTH / 4u; i += INVOCATIONS) {
       let token = i / (DEPTH / 4u);
       let column = i % (DEPTH / 4u);
@@ -116,7 +114,17 @@ ${
 ${columns.map((n) => storeColumn(n, rows)).join("\n")}
 }
 `;
-  return { label: `encode ${dModel}x${dSae}`, code, bindings };
+  return { label: "encode", code, bindings };
+}
+
+/** The `params` of the kernel for `nTokens` tokens and the latents of one panel. */
+export function encodeParams(
+  size: { nTokens: number; dModel: number; dSae: number },
+  panel: { begin: number; end: number },
+): number[] {
+  const { nTokens, dModel, dSae } = size;
+  const { begin, end } = panel;
+  return [nTokens, dModel, padToVec4(dModel) / 4, padToVec4(dSae) / 4, begin / 4, padToVec4(end - begin) / 4];
 }
 
 /** Grid of the kernel for `nTokens` tokens and a panel of `nLatents` latents. */
@@ -132,12 +140,12 @@ function storeColumn(n: number, rows: number[]): string {
   return /* wgsl */ `
   let column_${n} = first_column + block_column + ${n}u;
   if (column_${n} < params.panel_pitch) {
-    let out_${n} = params.panel_begin / 4u + column_${n};
+    let out_${n} = params.panel_begin + column_${n};
     let bias_${n} = b_enc[out_${n}];
 ${
     rows.map((m) =>
       `    if (first_token + block_token + ${m}u < params.n_tokens) {
-      pre[(first_token + block_token + ${m}u) * PRE_PITCH + out_${n}] = sum_${m}_${n} + bias_${n};
+      pre[(first_token + block_token + ${m}u) * params.pre_pitch + out_${n}] = sum_${m}_${n} + bias_${n};
     }`
     ).join("\n")
   }

@@ -14,7 +14,7 @@ export interface Kernel {
   readonly label: string;
   /** WGSL source with one entry point, `main`. */
   readonly code: string;
-  /** What is bound at binding 0, 1, 2, … of group 0. `params` is a uniform buffer of up to four u32. */
+  /** What is bound at binding 0, 1, 2, … of group 0. `params` is a uniform buffer of up to eight u32. */
   readonly bindings: readonly string[];
 }
 

@@ -16,7 +16,7 @@ import {
 } from "../contract.ts";
 import { chunks, chunkTokens, padRows, type WebGpuLimits } from "./batches.ts";
 import type { Dispatch, GpuDevice } from "./device.ts";
-import { encodeWorkgroups } from "./encode_kernel.ts";
+import { encodeParams, encodeWorkgroups } from "./encode_kernel.ts";
 import { imageMaxWorkgroups } from "./image_max_kernel.ts";
 import { padToVec4 } from "./kernel.ts";
 import { type DeviceWeights, freeWeights, uploadWeights } from "./panels.ts";
@@ -168,7 +168,7 @@ export class WebGpuSae implements LoadedSae {
     const dispatches: Dispatch[] = this.#weights.panels.map(({ begin, end, wEnc }) => ({
       program: this.#programs.encode,
       buffers: { ...buffers, w_enc: wEnc },
-      params: [nTokens, begin, padToVec4(end - begin) / 4],
+      params: encodeParams({ nTokens, dModel, dSae }, { begin, end }),
       workgroups: encodeWorkgroups({ nTokens, nLatents: end - begin }),
     }));
     if (this.#programs.select) {
