@@ -102,7 +102,14 @@ export function xAxis({ ticks, tickFormat, label }: AxisOptions): Plot.Markish {
 export function yAxis({ ticks, tickFormat, label }: AxisOptions): Plot.Markish[] {
   return [
     Plot.gridY(ticks, { stroke: palette.rule, strokeOpacity: 1 }),
-    Plot.axisY(ticks, { ...quiet, text: tickFormat, label, labelOffset: margins.marginLeft - EDGE_PX }),
+    // The arrow tells the label from a subtitle's last line.
+    Plot.axisY(ticks, {
+      ...quiet,
+      text: tickFormat,
+      label,
+      labelArrow: "up",
+      labelOffset: margins.marginLeft - EDGE_PX,
+    }),
   ];
 }
 

@@ -14,7 +14,7 @@ import type { Shards } from "../shards/read.ts";
 import { collectHeatmaps, type Heatmaps, type LatentOnImage } from "../summary/heatmaps.ts";
 import type { Summary } from "../summary/summary.ts";
 import { writeAtlas, type WriteAtlasOptions, type WrittenAtlas } from "./atlas/atlas.ts";
-import { formatValue } from "./format.ts";
+import { formatCount, formatValue } from "./format.ts";
 import { imageGrid, type ImageGridOptions } from "./grid.ts";
 
 /** What a gallery is made of. All of it must belong together. */
@@ -128,7 +128,8 @@ export function openGallery(parts: GalleryParts): Gallery {
         ...options,
         latents,
         facts: {
-          Model: sae.provenance.model?.name ?? metadata.model.path,
+          // Many towers are called model.onnx: their folder tells them apart.
+          Model: metadata.model.path.split(/[\\/]/).slice(-2).join("/"),
           Layer: layer,
           Dictionary: describeDictionary(sae),
           Images: summary.nImages,
@@ -141,5 +142,5 @@ export function openGallery(parts: GalleryParts): Gallery {
 }
 
 function describeDictionary({ dSae, dModel, rule }: Sae): string {
-  return `${dSae} latents of width ${dModel}, ${rule.kind === "topK" ? `TopK, k = ${rule.k}` : "ReLU"}`;
+  return `${rule.kind === "topK" ? `TopK, k = ${rule.k}` : "ReLU"}, ${formatCount(dSae)} × ${formatCount(dModel)}`;
 }
