@@ -90,35 +90,55 @@ async function readLayout(file: FileHandle, path: string) {
   );
   const batches = [];
   for (let i = 0; i < footer.numRecordBatches; i++) {
-    const block = footer.getRecordBatch(i)!;
-    if (block.offset + block.metaDataLength + block.bodyLength > size) {
+    const { offset, metaDataLength, bodyLength } = footer.getRecordBatch(i)!;
+    if (Math.min(offset, metaDataLength, bodyLength) < 0 || offset + metaDataLength + bodyLength > size) {
       throw new SyntaxError(`Cannot read ${path}: batch ${i} must lie within the file, it ends after it`);
     }
-    const message = await readRange(file, { position: block.offset, length: block.metaDataLength }, path);
+    const message = await readRange(file, { position: offset, length: metaDataLength }, path);
     // The message follows its length, which newer writers precede with a marker of four 0xff.
     const start = new DataView(message.buffer).getInt32(0, true) === -1 ? 8 : 4;
     const header = Message.decode(message.subarray(start)).header() as {
       length: number;
       buffers: { offset: number; length: number }[];
+      compression: unknown;
     };
+    if (header.compression) {
+      throw new SyntaxError(`Cannot read ${path}: its columns must not be compressed, batch ${i} is`);
+    }
+    const rows = Number(header.length);
     const columns = new Map<string, BufferRange>();
     let next = 0;
     for (const field of footer.schema.fields as Field[]) {
-      const found = dataBuffer(field, next);
+      const found = dataBuffer(field, next, path);
       next = found.next;
       const buffer = header.buffers[found.index];
-      columns.set(field.name, { position: block.offset + block.metaDataLength + buffer.offset, length: buffer.length });
+      const isInside = buffer.offset >= 0 && buffer.offset + buffer.length <= bodyLength;
+      if (!isInside || buffer.length < rows * found.rowBytes) {
+        throw new SyntaxError(
+          `Cannot read ${path}: column ${field.name} of batch ${i} must hold ${rows} rows, its bytes are damaged`,
+        );
+      }
+      columns.set(field.name, { position: offset + metaDataLength + buffer.offset, length: buffer.length });
     }
-    batches.push({ rows: Number(header.length), columns });
+    batches.push({ rows, columns });
   }
   return { schema: footer.schema as Schema, batches };
 }
 
 /** Which of a batch's buffers holds the numbers of a column; each field takes a validity buffer, then its data. */
-function dataBuffer(field: Field, first: number): { index: number; next: number } {
-  if (DataType.isFixedSizeList(field.type)) return dataBuffer(field.type.children[0] as Field, first + 1);
-  if (DataType.isInt(field.type) || DataType.isFloat(field.type)) return { index: first + 1, next: first + 2 };
-  throw new SyntaxError(`Cannot read column ${field.name}: it must hold numbers or fixed-size lists of numbers`);
+function dataBuffer(
+  { name, type }: Field,
+  first: number,
+  path: string,
+): { index: number; next: number; rowBytes: number } {
+  if (DataType.isFixedSizeList(type)) {
+    const items = dataBuffer(type.children[0], first + 1, path);
+    return { ...items, rowBytes: items.rowBytes * type.listSize };
+  }
+  if (DataType.isInt(type) || DataType.isFloat(type)) {
+    return { index: first + 1, next: first + 2, rowBytes: type.ArrayType.BYTES_PER_ELEMENT };
+  }
+  throw new SyntaxError(`Cannot read ${path}: column ${name} must hold numbers or fixed-size lists of numbers`);
 }
 
 async function readRange(file: FileHandle, range: BufferRange, path: string): Promise<Uint8Array<ArrayBuffer>> {

@@ -43,6 +43,7 @@ export interface OnnxModel {
 }
 
 const MODEL_GRAPH = 7;
+const MODEL_OPERATOR_SET = 8;
 const GRAPH_NODE = 1;
 const GRAPH_NAME = 2;
 const GRAPH_INITIALIZER = 5;
@@ -56,19 +57,22 @@ const GRAPH_OUTPUT = 12;
  */
 export function readOnnx(bytes: Uint8Array): OnnxModel {
   let graph: Uint8Array | undefined;
+  let hasOperatorSet = false;
   const header: Pieces = [];
   try {
     for (const { field, bytes: content, raw } of readFields(bytes)) {
       if (field === MODEL_GRAPH) graph = content;
       else header.push(raw);
+      hasOperatorSet ||= field === MODEL_OPERATOR_SET;
     }
-    if (graph !== undefined) return { ...readGraph(graph), header };
+    if (graph !== undefined && hasOperatorSet) return { ...readGraph(graph), header };
   } catch (error) {
     throw new SyntaxError("Cannot read ONNX model: the file must be a protobuf message, it may be cut short", {
       cause: error,
     });
   }
-  throw new SyntaxError("Cannot read ONNX model: the file must hold a graph, none was found");
+  const missing = graph === undefined ? "a graph" : "an operator set";
+  throw new SyntaxError(`Cannot read ONNX model: the file must hold ${missing}, none was found`);
 }
 
 function readGraph(graph: Uint8Array): Omit<OnnxModel, "header"> {
@@ -202,7 +206,10 @@ function outerTensors(node: OnnxNode): string[] {
     for (const part of readFields(bytes)) {
       if (part.field !== 6 && part.field !== 11) continue;
       const inner = readGraph(part.bytes);
-      const own = new Set(inner.nodes.flatMap((innerNode) => innerNode.outputs));
+      const own = new Set([
+        ...inner.inputs.map((input) => input.name),
+        ...inner.nodes.flatMap((innerNode) => innerNode.outputs),
+      ]);
       for (const innerNode of inner.nodes) {
         for (const name of [...innerNode.inputs, ...outerTensors(innerNode)]) {
           if (!own.has(name) && !inner.initializers.has(name)) names.push(name);

@@ -9,9 +9,9 @@
 /** One field of a message: its number, and its value as an integer or as a view of its bytes. */
 export interface WireField {
   readonly field: number;
-  /** Value of a varint or fixed-width field; 0 for length-delimited ones. */
+  /** Value of a varint, read as an int64 and exact up to 2^53; 0 for the other wire types. */
   readonly value: number;
-  /** Bytes of a length-delimited field (a view, not a copy); empty for the others. */
+  /** Bytes of a length-delimited or fixed-width field (a view, not a copy); empty for varints. */
   readonly bytes: Uint8Array;
   /** The whole field with its key (a view), to carry it over unchanged. */
   readonly raw: Uint8Array;
@@ -27,15 +27,9 @@ const none: Uint8Array = new Uint8Array(0);
 export function* readFields(message: Uint8Array): Generator<WireField> {
   let position = 0;
   const varint = (): number => {
-    let value = 0;
-    for (let shift = 1; position < message.length; shift *= 128) {
-      const byte = message[position++];
-      value += (byte & 0x7f) * shift;
-      // Negative int64s take ten bytes: wrap them back, small ones come out exact.
-      if (byte < 0x80) return value >= 2 ** 63 ? value - 2 ** 64 : value;
-      if (shift > 2 ** 63) break;
-    }
-    throw new SyntaxError("Cannot read protobuf: a varint runs past the end");
+    const { value, next } = readVarint(message, position);
+    position = next;
+    return value;
   };
   while (position < message.length) {
     const start = position;
@@ -63,25 +57,43 @@ export function* readFields(message: Uint8Array): Generator<WireField> {
   }
 }
 
+/** Reads one varint as an int64; it takes at most ten bytes. */
+function readVarint(bytes: Uint8Array, position: number): { value: number; next: number } {
+  let value = 0;
+  for (let length = 1; length <= 10 && position + length <= bytes.length; length++) {
+    const byte = bytes[position + length - 1];
+    value += (byte & 0x7f) * 128 ** (length - 1);
+    if (byte >= 0x80) continue;
+    const next = position + length;
+    // Seven bytes hold 49 bits, which floats add up exactly. Ten bytes hold, above all, small negative numbers.
+    return { value: length <= 7 ? value : longVarint(bytes.subarray(position, next)), next };
+  }
+  throw new SyntaxError("Cannot read protobuf: a varint must end within ten bytes and within its message");
+}
+
+function longVarint(bytes: Uint8Array): number {
+  const value = bytes.reduceRight((rest, byte) => (rest << 7n) | BigInt(byte & 0x7f), 0n);
+  return Number(BigInt.asIntN(64, value));
+}
+
 /** Text of a length-delimited field. */
 export function wireText(bytes: Uint8Array): string {
   return new TextDecoder().decode(bytes);
 }
 
-/** Integers of a repeated field, packed or not. */
+/**
+ * Integers of a repeated field, packed or not.
+ *
+ * @throws {SyntaxError} If they are cut short.
+ */
 export function wireIntegers(field: WireField): number[] {
-  if (field.bytes.length === 0) return [field.value];
+  const isVarint = (field.raw[0] & 7) === 0;
+  if (isVarint) return [field.value];
   const values: number[] = [];
-  let value = 0;
-  let shift = 1;
-  for (const byte of field.bytes) {
-    value += (byte & 0x7f) * shift;
-    shift *= 128;
-    if (byte < 0x80) {
-      values.push(value >= 2 ** 63 ? value - 2 ** 64 : value);
-      value = 0;
-      shift = 1;
-    }
+  for (let position = 0; position < field.bytes.length;) {
+    const { value, next } = readVarint(field.bytes, position);
+    values.push(value);
+    position = next;
   }
   return values;
 }

@@ -28,9 +28,21 @@ export interface SessionOptions {
   threads?: number;
 }
 
-/** Opens a model given by its bytes on the CPU. */
+// onnxruntime starts as many as it is told to, and a machine hangs on tens of thousands.
+const MAX_THREADS = 1024;
+
+/**
+ * Opens a model given by its bytes on the CPU.
+ *
+ * @throws {RangeError} If the number of threads is out of its range.
+ */
 export async function createSession(model: Uint8Array, options: SessionOptions = {}): Promise<Ort.InferenceSession> {
   const { threads = 0 } = options;
+  if (!(Number.isInteger(threads) && threads >= 0 && threads <= MAX_THREADS)) {
+    throw new RangeError(
+      `Cannot open model: threads must be an integer between 0 and ${MAX_THREADS}, current value is ${threads}`,
+    );
+  }
   const { InferenceSession } = await loadOrt();
   return await InferenceSession.create(model, {
     executionProviders: ["cpu"],

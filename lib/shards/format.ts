@@ -93,7 +93,7 @@ export function shardSchema(info: RecordingInfo): Schema {
 const requiredFields: Record<keyof RecordingMetadata, string> = {
   format_version: "number",
   model: "object",
-  layers: "object",
+  layers: "array",
   stream: "string",
   dtype: "string",
   d_model: "number",
@@ -107,8 +107,8 @@ const requiredFields: Record<keyof RecordingMetadata, string> = {
   n_images: "number",
   n_tokens: "number",
   n_done: "number",
-  shards: "object",
-  skipped: "object",
+  shards: "array",
+  skipped: "array",
 };
 
 /** Names of all metadata fields, in order. */
@@ -136,8 +136,9 @@ export function parseMetadata(text: string, path: string): RecordingMetadata {
   }
   for (const [name, type] of Object.entries(requiredFields)) {
     const value = json?.[name];
-    if (typeof value !== type || value === null) {
-      throw new SyntaxError(`Cannot read ${path}: ${name} must be of type ${type}, current value is ${value}`);
+    const found = Array.isArray(value) ? "array" : value === null ? "null" : typeof value;
+    if (found !== type) {
+      throw new SyntaxError(`Cannot read ${path}: ${name} must be of type ${type}, current type is ${found}`);
     }
   }
   return json as unknown as RecordingMetadata;

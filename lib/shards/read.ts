@@ -40,7 +40,7 @@ export interface ReadBatchesOptions {
    */
   tokens?: TokenKind;
   /**
-   * Order of the batches, as numbers below {@linkcode Shards.nBatches}.
+   * Order of the batches, as integers from 0, below {@linkcode Shards.nBatches}.
    *
    * @default ascending
    */
@@ -115,10 +115,11 @@ export async function openShards(directory: string): Promise<Shards> {
         );
       }
       const rows = file.batchRows.reduce((total, count) => total + count, 0);
-      if (rows !== entry.n_images * metadata.tokens_per_image) {
+      const hasWholeImages = file.batchRows.every((count) => count % metadata.tokens_per_image === 0);
+      if (rows !== entry.n_images * metadata.tokens_per_image || !hasWholeImages) {
         throw new SyntaxError(
-          `Cannot read ${path}: it must hold ${entry.n_images} images of ${metadata.tokens_per_image} tokens, current ` +
-            `number of tokens is ${rows}`,
+          `Cannot read ${path}: it must hold ${entry.n_images} images of ${metadata.tokens_per_image} tokens, none ` +
+            `split between batches, current batches are of ${file.batchRows.join(", ")} tokens`,
         );
       }
     }
@@ -160,6 +161,11 @@ export async function openShards(directory: string): Promise<Shards> {
       const range = tokenRange(metadata, tokens);
       for (const position of order ?? batches.keys()) {
         signal?.throwIfAborted();
+        if (batches[position] === undefined) {
+          throw new RangeError(
+            `Cannot read batch ${position} of ${directory}: it must be an integer from 0 to ${batches.length - 1}`,
+          );
+        }
         const { file, batchIndex } = batches[position];
         const imageIndices = await readImageIndices(position);
         const values = new Float32Array(await file.readColumn(batchIndex, column));

@@ -59,6 +59,9 @@ export async function writeShards(
   options: WriteShardsOptions,
 ): Promise<RecordingMetadata> {
   const { directory, shardBytes = 128 * 2 ** 20, onProgress, signal } = options;
+  if (!(shardBytes > 0)) {
+    throw new RangeError(`Cannot record shards: shardBytes must be above 0, current value is ${shardBytes}`);
+  }
   const imageIndices = options.imageIndices ?? Array.from({ length: images.nImages }, (_, i) => i);
   const info = describeRecording(vit, images, options.layers, options.imageIndices);
   const schema = shardSchema(info);

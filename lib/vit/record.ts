@@ -72,17 +72,18 @@ export async function* recordActivations(
   }
   const imageIndices = options.imageIndices ?? Array.from({ length: images.nImages }, (_, i) => i);
   const opened = await vit.openLayers(options.layers);
-  const load = (first: number) => loadPixels(vit, images, imageIndices.slice(first, first + batchSize), onBadImage);
+  const load = (first: number) => {
+    const loading = loadPixels(vit, images, imageIndices.slice(first, first + batchSize), onBadImage);
+    // A failure is thrown where it is awaited, in its turn; a run that stops before must not end the process.
+    loading.catch(() => {});
+    return loading;
+  };
   try {
     let next = load(0);
     for (let first = 0; first < imageIndices.length; first += batchSize) {
       signal?.throwIfAborted();
       const { pixels, kept, skipped } = await next;
-      if (first + batchSize < imageIndices.length) {
-        next = load(first + batchSize);
-        // A failure is thrown where it is awaited, in its turn.
-        next.catch(() => {});
-      }
+      if (first + batchSize < imageIndices.length) next = load(first + batchSize);
       const activations = kept.length > 0 ? await opened.run(pixels) : opened.layers.map(() => new Float32Array(0));
       yield { imageIndices: Uint32Array.from(kept), activations, skipped };
       onProgress?.(Math.min(first + batchSize, imageIndices.length), imageIndices.length);

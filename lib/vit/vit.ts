@@ -36,7 +36,7 @@ export interface Vit {
   /**
    * Layers by their 0-based number; negative ones count from the last, -1.
    *
-   * @throws {RangeError} If there is no such layer.
+   * @throws {RangeError} If there is no such layer, or one is named twice, or none.
    */
   resolveLayers(layers: readonly number[]): number[];
   /**
@@ -100,13 +100,20 @@ export async function openVit(path: string, options: OpenVitOptions = {}): Promi
     throw new TypeError(`Cannot open ViT ${path}: weights must be inside the file, this model keeps them in another`);
   }
 
-  const input = model.inputs[0];
+  const [input, ...others] = model.inputs;
+  if (others.length > 0 || ![0, 4].includes(input.dims.length)) {
+    const inputs = model.inputs.map(({ name, dims }) => `${name} [${dims.join(", ")}]`).join(", ");
+    throw new TypeError(
+      `Cannot open ViT ${path}: its input must be pixels [nImages, 3, height, width] alone, current inputs are ` +
+        `${inputs}; export the vision part by itself`,
+    );
+  }
   const [fixedBatch, , graphHeight, graphWidth] = input.dims;
   const configured = options.transform ?? await readTransform(path);
   const graphSize = isSize(graphHeight) && isSize(graphWidth)
     ? { heightPx: graphHeight, widthPx: graphWidth }
     : undefined;
-  const transform = configured ?? centerCropTransform(graphSize?.heightPx ?? 224);
+  const transform = configured ?? clipTransform(graphSize);
   const { heightPx, widthPx } = graphSize ?? outputSize({ heightPx: 224, widthPx: 224 }, transform);
   const given = outputSize({ heightPx, widthPx }, transform);
   if (given.heightPx !== heightPx || given.widthPx !== widthPx) {
@@ -135,7 +142,15 @@ export async function openVit(path: string, options: OpenVitOptions = {}): Promi
     );
   }
 
-  const resolveLayers = (layers: readonly number[]) => layers.map((layer) => resolveLayer(layer, blocks.length));
+  const resolveLayers = (wanted: readonly number[]) => {
+    const layers = wanted.map((layer) => resolveLayer(layer, blocks.length));
+    if (layers.length === 0 || new Set(layers).size < layers.length) {
+      throw new RangeError(
+        `Cannot record layers [${wanted.join(", ")}]: there must be at least one, and each only once`,
+      );
+    }
+    return layers;
+  };
   return {
     path,
     fingerprint: createHash("sha256").update(bytes).digest("hex"),
@@ -160,6 +175,11 @@ export async function openVit(path: string, options: OpenVitOptions = {}): Promi
       };
     },
   };
+}
+
+/** CLIP's transform for pixels of any aspect: the crop lies within the resized image. */
+function clipTransform(crop = { heightPx: 224, widthPx: 224 }): PixelTransform {
+  return { ...centerCropTransform(Math.max(crop.heightPx, crop.widthPx)), crop };
 }
 
 function isSize(dim: number | string | undefined): dim is number {
