@@ -46,6 +46,7 @@ try {
     dSae: 1536,
     k: 16,
     epochs: 3,
+    kAux: 32,
     seed: 0,
     onStep({ step, nSteps, normalizedMse, nDead }) {
       report(step, nSteps);

@@ -6,6 +6,7 @@
  */
 import { type FileHandle, open, rename, unlink } from "node:fs/promises";
 import { type RecordBatch, RecordBatchFileWriter, type Schema, type TypeMap } from "apache-arrow";
+import { writeError } from "../runtime/files.ts";
 
 /** Arrow's writer, keeping what it encodes where it can be awaited to disk, so that its queue cannot grow. */
 class ChunkWriter extends RecordBatchFileWriter<TypeMap> {
@@ -87,19 +88,4 @@ async function writeFully(file: FileHandle, chunk: Uint8Array): Promise<void> {
   for (let done = 0; done < chunk.byteLength;) {
     done += (await file.write(chunk, done, chunk.byteLength - done)).bytesWritten;
   }
-}
-
-const remedies: Record<string, string> = {
-  ENOSPC: "the disk is full, free some space",
-  EACCES: "the folder is not writable, choose another",
-  EPERM: "the folder is not writable, choose another",
-  EROFS: "the file system is read-only, choose another folder",
-  ENOENT: "its folder does not exist",
-  ENOTDIR: "its parent is a file, choose another folder",
-};
-
-/** An error that says why a file could not be written and what helps. */
-export function writeError(path: string, cause: unknown): Error {
-  const { code, message } = cause as { code?: string; message: string };
-  return new Error(`Cannot write ${path}: ${remedies[code ?? ""] ?? message}`, { cause });
 }

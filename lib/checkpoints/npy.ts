@@ -49,12 +49,15 @@ export function readNpy(bytes: Uint8Array): NpyArray {
   if (dtype === undefined || shapeText === undefined) {
     throw new SyntaxError(`Cannot read npy: the header must name descr and shape, current header is ${header.trim()}`);
   }
-  if (!(dtype in arrayTypes)) {
+  if (!Object.hasOwn(arrayTypes, dtype)) {
     throw new TypeError(
       `Cannot read npy: descr must be one of ${Object.keys(arrayTypes).join(", ")}, current value is ${dtype}`,
     );
   }
   const shape = shapeText.split(",").map((part) => part.trim()).filter((part) => part !== "").map(Number);
+  if (!shape.every((size) => Number.isSafeInteger(size) && size >= 0)) {
+    throw new SyntaxError(`Cannot read npy: shape must hold integers of 0 or more, current value is (${shapeText})`);
+  }
   if (/'fortran_order':\s*True/.test(header) && shape.length > 1) {
     throw new TypeError(`Cannot read npy: fortran_order must be False, current value is True`);
   }

@@ -49,7 +49,7 @@ export interface OpenBackendOptions {
  */
 export async function openBackend(options: OpenBackendOptions = {}): Promise<Backend> {
   const { threads = 0 } = options;
-  const choice = options.backend ?? process.env[backendVariable] ?? "auto";
+  const choice = options.backend ?? (process.env[backendVariable] || "auto");
   if (!backendChoices.includes(choice as BackendChoice)) {
     throw new RangeError(
       `Cannot open back end: backend must be one of ${backendChoices.join(", ")}, current value is ${choice}`,

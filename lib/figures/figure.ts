@@ -4,10 +4,10 @@
  *
  * @module
  */
-import { rename, rm, writeFile } from "node:fs/promises";
 import { extname } from "node:path";
 import sharp from "sharp";
 import type { RgbImage } from "../images/decode.ts";
+import { replaceFile } from "../runtime/files.ts";
 
 /** A drawing that scales. */
 export interface Figure {
@@ -74,12 +74,5 @@ export async function saveFigure(
     );
   }
   const content = ending === ".svg" ? (figure as Figure).svg : await toPng(figure, options);
-  const partial = `${path}.${crypto.randomUUID().slice(0, 8)}.partial`;
-  try {
-    await writeFile(partial, content);
-    await rename(partial, path);
-  } catch (error) {
-    await rm(partial, { force: true });
-    throw error;
-  }
+  await replaceFile(path, content);
 }

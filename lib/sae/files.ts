@@ -5,11 +5,11 @@
  *
  * @module
  */
-import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { writeError } from "../arrow/file_writer.ts";
 import { readSafetensors, writeSafetensors } from "../checkpoints/safetensors.ts";
 import type { ActivationRule } from "../compute/contract.ts";
+import { makeFolder, replaceFile } from "../runtime/files.ts";
 import { createSae, type Sae, type SaeProvenance } from "./sae.ts";
 
 /** Name of the weights within an SAE's folder. */
@@ -29,18 +29,9 @@ export async function saveSae(sae: Sae, directory: string): Promise<void> {
     W_dec: { shape: [dSae, dModel], data: wDec },
     b_dec: { shape: [dModel], data: bDec },
   });
-  try {
-    await mkdir(directory, { recursive: true });
-    await replaceFile(join(directory, configFileName), JSON.stringify(toConfig(sae), undefined, 2) + "\n");
-    await replaceFile(join(directory, weightsFileName), weights);
-  } catch (error) {
-    throw writeError(directory, error);
-  }
-}
-
-async function replaceFile(path: string, content: string | Uint8Array): Promise<void> {
-  await writeFile(`${path}.partial`, content, { flush: true });
-  await rename(`${path}.partial`, path);
+  await makeFolder(directory);
+  await replaceFile(join(directory, configFileName), JSON.stringify(toConfig(sae), undefined, 2) + "\n");
+  await replaceFile(join(directory, weightsFileName), weights);
 }
 
 /**
@@ -50,6 +41,7 @@ async function replaceFile(path: string, content: string | Uint8Array): Promise<
  * @throws {Error} If it is not there.
  * @throws {SyntaxError} If a file is damaged.
  * @throws {TypeError} If it is of an architecture that is not supported.
+ * @throws {RangeError} If weights or `k` do not fit its sizes.
  */
 export async function loadSae(path: string): Promise<Sae> {
   const found = await stat(path).catch(() => undefined);
@@ -146,6 +138,9 @@ function parseConfig(text: string, path: string): SaeConfig {
     config = JSON.parse(text);
   } catch (error) {
     throw new SyntaxError(`Cannot read ${path}: it must be JSON`, { cause: error });
+  }
+  if (typeof config !== "object" || config === null) {
+    throw new SyntaxError(`Cannot read ${path}: it must be a JSON object, current value is ${config}`);
   }
   const demand = (name: string, allowed: readonly unknown[], value: unknown) => {
     if (!allowed.includes(value)) {

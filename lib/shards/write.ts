@@ -5,7 +5,7 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { mkdir, readdir, readFile, rename, unlink, writeFile } from "node:fs/promises";
+import { readdir, readFile, rename, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import {
   Field,
@@ -18,8 +18,9 @@ import {
   Uint16,
   Uint32,
 } from "apache-arrow";
-import { type ArrowFileWriter, createArrowFile, writeError } from "../arrow/file_writer.ts";
+import { type ArrowFileWriter, createArrowFile } from "../arrow/file_writer.ts";
 import type { ImageSource } from "../images/source.ts";
+import { makeFolder, replaceFile } from "../runtime/files.ts";
 import { type ActivationBatch, recordActivations, type RecordOptions } from "../vit/record.ts";
 import type { Vit } from "../vit/vit.ts";
 import {
@@ -153,11 +154,7 @@ async function startOrResume(
   directory: string,
   info: RecordingInfo,
 ): Promise<{ complete: boolean; metadata: RecordingMetadata }> {
-  try {
-    await mkdir(directory, { recursive: true });
-  } catch (error) {
-    throw writeError(directory, error);
-  }
+  await makeFolder(directory);
   for (const file of [metadataFileName, progressFileName]) {
     const path = join(directory, file);
     const text = await readFile(path, "utf8").catch(() => undefined);
@@ -192,12 +189,7 @@ function withoutPaths(info: RecordingInfo): RecordingInfo {
 }
 
 async function writeJson(path: string, value: unknown): Promise<void> {
-  try {
-    await writeFile(`${path}.partial`, JSON.stringify(value, undefined, 2) + "\n", { flush: true });
-    await rename(`${path}.partial`, path);
-  } catch (error) {
-    throw writeError(path, error);
-  }
+  await replaceFile(path, JSON.stringify(value, undefined, 2) + "\n");
 }
 
 function encodeBatch(batch: ActivationBatch, info: RecordingInfo, schema: Schema): RecordBatch {

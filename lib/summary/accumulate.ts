@@ -128,7 +128,8 @@ export class SummaryAccumulator {
    * Takes in another summary, over other images.
    *
    * @throws {RangeError} If it is of another size.
-   * @throws {Error} If both hold the same image.
+   * @throws {Error} If both hold the same image among the top ones of a latent. Others are not remembered, so parts
+   * that overlap elsewhere only are not noticed.
    */
   merge(other: SummaryAccumulator): void {
     if (other.dSae !== this.dSae || other.imagesPerLatent !== this.imagesPerLatent) {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { readFile, rename, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import {
   type Data,
   DataType,
@@ -24,7 +24,7 @@ import {
   Uint16,
   Uint32,
 } from "apache-arrow";
-import { writeError } from "../arrow/file_writer.ts";
+import { replaceFile } from "../runtime/files.ts";
 import { SummaryAccumulator, type SummarySource } from "./accumulate.ts";
 
 /** Version that this code writes, and the newest it reads. */
@@ -118,12 +118,7 @@ export async function saveSummary(stored: StoredSummary, path: string): Promise<
   const children = Object.values(columns);
   const data = makeData({ type: new Struct(schema.fields), length: dSae, nullCount: 0, children });
   const bytes = tableToIPC(new Table(schema, [new RecordBatch(schema, data)]), "file");
-  try {
-    await writeFile(`${path}.partial`, bytes, { flush: true });
-    await rename(`${path}.partial`, path);
-  } catch (error) {
-    throw writeError(path, error);
-  }
+  await replaceFile(path, bytes);
 }
 
 /**
@@ -143,7 +138,7 @@ export async function openSummary(path: string): Promise<StoredSummary> {
     });
   }
   try {
-    return parseSummary(tableFromIPC(bytes));
+    return parseSummary(tableFromIPC(bytes), path);
   } catch (error) {
     if (error instanceof RangeError && error.message.includes("version")) throw error;
     throw new SyntaxError(`Cannot open summary ${path}: it must be a whole Arrow file made by summarize`, {
@@ -152,30 +147,43 @@ export async function openSummary(path: string): Promise<StoredSummary> {
   }
 }
 
-function parseSummary(table: Table): StoredSummary {
+function parseSummary(table: Table, path: string): StoredSummary {
   const metadata: SummaryMetadata = JSON.parse(table.schema.metadata.get(metadataKey) ?? "");
   if (metadata.format_version > summaryFormatVersion) {
     throw new RangeError(
-      `Cannot open summary: format version must be at most ${summaryFormatVersion}, current value is ` +
+      `Cannot open summary ${path}: format version must be at most ${summaryFormatVersion}, current value is ` +
         `${metadata.format_version}; update sparsight to read it`,
     );
   }
+  if (table.numRows !== metadata.d_sae || table.batches.length !== 1) {
+    throw new SyntaxError(`Cannot open summary ${path}: it must hold ${metadata.d_sae} rows in one batch`);
+  }
   const accumulated = new SummaryAccumulator(metadata.d_sae, { imagesPerLatent: metadata.images_per_latent });
-  const values = (name: string): ArrayLike<number> => {
+  const values = (name: string): Float64Array | Float32Array | Uint32Array | Int32Array | Uint16Array => {
     const [data] = table.getChild(name)!.data;
     const holder = DataType.isFixedSizeList(data.type) || DataType.isList(data.type) ? data.children[0] : data;
     return holder.values;
   };
+  const fill = (target: { length: number; set(values: ArrayLike<number>): void }, name: string) => {
+    const found = values(name);
+    if (found.length < target.length) {
+      throw new SyntaxError(
+        `Cannot open summary ${path}: ${name} must hold ${target.length} numbers, current number is ${found.length}`,
+      );
+    }
+    // Arrow pads columns to a multiple of 8 bytes.
+    target.set(found.subarray(0, target.length));
+  };
   accumulated.nTokens = metadata.n_tokens;
   accumulated.nImages = metadata.n_images;
-  accumulated.nActive.set(values("n_active"));
-  accumulated.nImagesActive.set(values("n_images_active"));
-  accumulated.sumHigh.set(values("sum_high"));
-  accumulated.sumLow.set(values("sum_low"));
-  accumulated.topCount.set(values("top_count"));
-  accumulated.topValues.set(values("top_values"));
-  accumulated.topImages.set(values("top_images"));
-  accumulated.topPatches.set(values("top_patches"));
+  fill(accumulated.nActive, "n_active");
+  fill(accumulated.nImagesActive, "n_images_active");
+  fill(accumulated.sumHigh, "sum_high");
+  fill(accumulated.sumLow, "sum_low");
+  fill(accumulated.topCount, "top_count");
+  fill(accumulated.topValues, "top_values");
+  fill(accumulated.topImages, "top_images");
+  fill(accumulated.topPatches, "top_patches");
   const offsets = table.getChild("histogram_bins")!.data[0].valueOffsets as Int32Array;
   const bins = values("histogram_bins");
   const counts = values("histogram_counts");

@@ -13,7 +13,10 @@ export interface LatentOnImage {
   readonly imageIndex: number;
 }
 
-/** Heat maps by latent and image: the latent on each patch, shape `[nPatches]`, row-major. */
+/**
+ * Heat maps by latent and image: the latent on each patch, shape `[nPatches]`, row-major; `undefined` where it was not
+ * wanted, or the recording does not hold the image.
+ */
 export type Heatmaps = (latent: number, imageIndex: number) => Float32Array | undefined;
 
 /** Options of {@linkcode collectHeatmaps}. */
@@ -31,17 +34,23 @@ export interface CollectHeatmapsOptions {
 /**
  * Collects the heat maps of some latents on some images in one pass. Only images that are wanted are encoded; memory
  * is one number a patch for each pair wanted.
+ *
+ * @throws {RangeError} If the SAE does not fit the recording or has no such latent, or the layer was not recorded.
  */
 export async function collectHeatmaps(shards: Shards, sae: Sae, options: CollectHeatmapsOptions): Promise<Heatmaps> {
   const { backend, layer, wanted, signal, onProgress } = options;
   const { metadata } = shards;
   checkSaeFits(sae, metadata.d_model, { what: shards.directory });
-  const nPatches = metadata.grid_height * metadata.grid_width;
-  const byImage = new Map<number, Map<number, Float32Array>>();
+  const byImage: MapsByImage = new Map();
   for (const { latent, imageIndex } of wanted) {
+    if (!Number.isInteger(latent) || latent < 0 || latent >= sae.dSae) {
+      throw new RangeError(
+        `Cannot collect heat maps: latent must be an integer between 0 and ${sae.dSae - 1}, current value is ${latent}`,
+      );
+    }
     let latents = byImage.get(imageIndex);
     if (latents === undefined) byImage.set(imageIndex, latents = new Map());
-    latents.set(latent, new Float32Array(nPatches));
+    latents.set(latent, undefined);
   }
   const loaded = await backend.load(sae);
   try {
@@ -57,11 +66,10 @@ export async function collectHeatmaps(shards: Shards, sae: Sae, options: Collect
   return (latent, imageIndex) => byImage.get(imageIndex)?.get(latent);
 }
 
-async function scatter(
-  loaded: LoadedSae,
-  batch: ShardBatch,
-  byImage: Map<number, Map<number, Float32Array>>,
-): Promise<void> {
+/** Maps by image and latent; made once the image is met. */
+type MapsByImage = Map<number, Map<number, Float32Array | undefined>>;
+
+async function scatter(loaded: LoadedSae, batch: ShardBatch, byImage: MapsByImage): Promise<void> {
   const { imageIndices, tokensPerImage, activations } = batch;
   const length = tokensPerImage * loaded.dModel;
   const positions = Array.from(imageIndices.keys()).filter((i) => byImage.has(imageIndices[i]));
@@ -72,6 +80,7 @@ async function scatter(
   const { offsets, indices, values }: SparseLatents = await loaded.encode(x);
   positions.forEach((position, i) => {
     const maps = byImage.get(imageIndices[position])!;
+    for (const latent of maps.keys()) maps.set(latent, new Float32Array(tokensPerImage));
     for (let patch = 0; patch < tokensPerImage; patch++) {
       const row = i * tokensPerImage + patch;
       for (let entry = offsets[row]; entry < offsets[row + 1]; entry++) {

@@ -1,8 +1,9 @@
 /**
  * Counts positive numbers in bins whose width grows with the number: a quantile sketch that merges exactly. A bin is
  * a float32's exponent and the first 6 bits of its fraction, so the bin of a number is a shift of its bits, 64 bins
- * lie between any number and its double, and the middle of a bin is within 1/128 of everything in it. Adding counts
- * is all that merging takes, so the order of numbers and of merges cannot matter.
+ * lie between any number and its double, and the middle of a bin is within 1/128 of everything in it. (Below 2^-126,
+ * where float32 loses digits, it is within 2^-133.) Adding counts is all that merging takes, so the order of numbers and
+ * of merges cannot matter.
  *
  * The idea of bins by leading bits is that of HdrHistogram (http://hdrhistogram.org); the guarantee of a relative
  * error is that of DDSketch (https://arxiv.org/abs/1908.10693).
@@ -30,6 +31,12 @@ export function binOfBits(valueBits: number): number {
 /** Smallest number of a bin. */
 export function binLower(bin: number): number {
   bits[0] = bin << DROPPED_BITS;
+  return float[0];
+}
+
+/** Middle of a bin; from the bits, since the last bin ends where float32 does. */
+export function binMiddle(bin: number): number {
+  bits[0] = (bin << DROPPED_BITS) + (1 << (DROPPED_BITS - 1));
   return float[0];
 }
 
@@ -89,7 +96,7 @@ export class Sketch {
     let before = 0;
     let found = NaN;
     for (const { bin, count } of this.bins(latent)) {
-      found = (binLower(bin) + binLower(bin + 1)) / 2;
+      found = binMiddle(bin);
       before += count;
       if (before > rank) break;
     }

@@ -51,9 +51,10 @@ export interface TrainOptions {
    */
   deadAfterTokens?: number;
   /**
-   * Dead latents that explain what is left over of a token; 0 for none.
+   * Dead latents that explain what is left over of a token (AuxK); 0 for none. Meant for long training: in one epoch on
+   * the embedded model, 32 left 175 of 1,536 latents dead, and 0 left 91.
    *
-   * @default {32}
+   * @default {0}
    */
   kAux?: number;
   /**
@@ -101,12 +102,13 @@ const DATA_SHARE = 0.8;
 /**
  * Trains a TopK SAE (ReLU after TopK, `bDec` subtracted from the input, decoder rows of length 1).
  *
- * @throws {RangeError} If the layer was not recorded, or a number is out of its range.
+ * @throws {RangeError} If the layer was not recorded, a number is out of its range, or the activations are not finite
+ * numbers that vary.
  * @throws {Error} If the loss stops being a number.
  */
 export async function trainSae(shards: Shards, options: TrainOptions): Promise<Sae> {
   const { dSae, k, tokens = "patches", epochs = 3, batchSize = 512, learningRate = 3e-4, seed = 0 } = options;
-  const { deadAfterTokens = 65_536, kAux = 32, auxWeight = 1 / 32, threads = 0, signal, onStep } = options;
+  const { deadAfterTokens = 65_536, kAux = 0, auxWeight = 1 / 32, threads = 0, signal, onStep } = options;
   if (!(Number.isInteger(k) && k >= 1 && k <= dSae)) {
     throw new RangeError(`Cannot train SAE: k must be an integer between 1 and dSae ${dSae}, current value is ${k}`);
   }
@@ -122,6 +124,12 @@ export async function trainSae(shards: Shards, options: TrainOptions): Promise<S
     break;
   }
   const { mean, scale } = measureScale(first, dModel);
+  if (!(scale > 0 && Number.isFinite(scale))) {
+    throw new RangeError(
+      `Cannot train SAE: activations of layer ${layer} must be finite numbers that vary, their distance from the mean ` +
+        `is ${scale}`,
+    );
+  }
   const scaledMean = mean.map((value) => value / scale);
   const parameters = initializeFromData(first.map((value) => value / scale), scaledMean, {
     dModel,
@@ -137,20 +145,21 @@ export async function trainSae(shards: Shards, options: TrainOptions): Promise<S
   const forward = await openForward({ dModel, dSae, k, threads });
   const auxForward = kAux > 0 ? await openForward({ dModel, dSae, k: Math.min(kAux, dSae), threads }) : undefined;
 
-  await fitEncoderScale(first.subarray(0, FIT_TOKENS * dModel));
-
   const nTokens = metadata.n_images * tokenRange(metadata, tokens).count;
   const nSteps = epochs * Math.ceil(nTokens / batchSize);
   let step = 0;
   try {
+    await fitEncoderScale(first.subarray(0, FIT_TOKENS * dModel));
     for (let epoch = 0; epoch < epochs; epoch++) {
       for await (const x of stream(batchSize)) {
         const rate = learningRate * schedule(step / nSteps);
         const { normalizedMse, nDead } = await takeStep(x);
         if (!Number.isFinite(normalizedMse)) {
+          const remedy = x.every(Number.isFinite)
+            ? `lower the learning rate from ${learningRate}`
+            : "the activations hold numbers that are not finite, record them again";
           throw new Error(
-            `Cannot go on training: the loss must be a number, it is ${normalizedMse} at step ${step}; lower the ` +
-              `learning rate from ${learningRate}`,
+            `Cannot go on training: the loss must be a number, it is ${normalizedMse} at step ${step}; ${remedy}`,
           );
         }
         removeParallel(parameters, gradients, dModel);

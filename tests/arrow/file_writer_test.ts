@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { Field, makeData, RecordBatch, Schema, Struct, tableFromIPC, Uint32 } from "apache-arrow";
-import { createArrowFile, writeError } from "../../lib/arrow/file_writer.ts";
+import { createArrowFile } from "../../lib/arrow/file_writer.ts";
 
 async function withFolder(test: (folder: string) => Promise<void>): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "sparsight-test-"));
@@ -125,21 +125,6 @@ Deno.test({
       }
     });
   },
-});
-
-Deno.test("writeError() names the remedy for each reason", () => {
-  const cases: [string, string][] = [
-    ["ENOSPC", "the disk is full, free some space"],
-    ["EACCES", "the folder is not writable, choose another"],
-    ["EROFS", "the file system is read-only, choose another folder"],
-    ["EIO", "EIO: the system's words"],
-  ];
-  for (const [code, reason] of cases) {
-    const cause = Object.assign(new Error(`${code}: the system's words`), { code });
-    const error = writeError("n.arrow", cause);
-    assert.equal(error.message, `Cannot write n.arrow: ${reason}`);
-    assert.equal(error.cause, cause);
-  }
 });
 
 Deno.test({

@@ -1,0 +1,242 @@
+import assert from "node:assert/strict";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { readSafetensors, writeSafetensors } from "../../lib/checkpoints/safetensors.ts";
+import type { ActivationRule } from "../../lib/compute/contract.ts";
+import { loadSae, saveSae } from "../../lib/sae/files.ts";
+import { createSae, type Sae, type SaeProvenance } from "../../lib/sae/sae.ts";
+import { randomWeights } from "../support/reference.ts";
+
+const provenance: SaeProvenance = {
+  model: { name: "vision_model.onnx", sha256: "ab12" },
+  layer: 3,
+  tokens: "patches",
+  training: { epochs: 2, seed: 7 },
+};
+
+const topK: ActivationRule = { kind: "topK", k: 4, relu: true };
+
+const randomSae = (rule: ActivationRule, options: { subtractBDec?: boolean; provenance?: SaeProvenance } = {}): Sae =>
+  createSae(randomWeights({ dModel: 5, dSae: 7 }, { rule, subtractBDec: options.subtractBDec }), options.provenance);
+
+async function inFolder(body: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "sparsight-sae-"));
+  try {
+    await body(folder);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+/** Saves an SAE and then puts other values into its `cfg.json`; `undefined` takes a value out. */
+async function saveWithConfig(folder: string, changes: Record<string, unknown>, rule = topK): Promise<void> {
+  await saveSae(randomSae(rule), folder);
+  const config = JSON.parse(await readFile(join(folder, "cfg.json"), "utf8"));
+  await writeFile(join(folder, "cfg.json"), JSON.stringify({ ...config, ...changes }));
+}
+
+Deno.test("loadSae() gives back what saveSae() was given, for every rule", async () => {
+  const rules: ActivationRule[] = [{ kind: "relu" }, topK, { kind: "topK", k: 7, relu: false }];
+  for (const rule of rules) {
+    for (const subtractBDec of [true, false]) {
+      await inFolder(async (folder) => {
+        const sae = randomSae(rule, { subtractBDec, provenance });
+        await saveSae(sae, join(folder, "new", "sae"));
+        assert.deepEqual(await loadSae(join(folder, "new", "sae")), sae);
+        assert.deepEqual(await loadSae(join(folder, "new", "sae", "sae_weights.safetensors")), sae);
+        assert.deepEqual((await readdir(join(folder, "new", "sae"))).sort(), ["cfg.json", "sae_weights.safetensors"]);
+      });
+    }
+  }
+});
+
+Deno.test("loadSae() leaves open where an SAE belongs if that is not known", async () => {
+  await inFolder(async (folder) => {
+    await saveSae(randomSae(topK), folder);
+    const { provenance } = await loadSae(folder);
+    assert.deepEqual(Object.values(provenance).filter((value) => value !== undefined), []);
+  });
+});
+
+Deno.test("saveSae() writes the same bytes each time, over what was there", async () => {
+  await inFolder(async (folder) => {
+    const read = () => Promise.all(["cfg.json", "sae_weights.safetensors"].map((name) => readFile(join(folder, name))));
+    await saveSae(randomSae(topK, { provenance }), folder);
+    const first = await read();
+    await saveSae(randomSae({ kind: "relu" }), folder);
+    assert.notDeepEqual(await read(), first);
+    await saveSae(randomSae(topK, { provenance }), folder);
+    assert.deepEqual(await read(), first);
+  });
+});
+
+Deno.test("saveSae() writes SAELens's names", async () => {
+  await inFolder(async (folder) => {
+    await saveSae(randomSae(topK, { subtractBDec: true, provenance }), folder);
+    assert.deepEqual(JSON.parse(await readFile(join(folder, "cfg.json"), "utf8")), {
+      architecture: "topk",
+      d_in: 5,
+      d_sae: 7,
+      k: 4,
+      topk_relu: true,
+      rescale_acts_by_decoder_norm: false,
+      dtype: "float32",
+      device: "cpu",
+      apply_b_dec_to_input: true,
+      normalize_activations: "none",
+      reshape_activations: "none",
+      metadata: {
+        model_name: "vision_model.onnx",
+        model_sha256: "ab12",
+        hook_name: "blocks.3.hook_resid_post",
+        hook_layer: 3,
+        tokens: "patches",
+        training: { epochs: 2, seed: 7 },
+      },
+    });
+    const tensors = readSafetensors(await readFile(join(folder, "sae_weights.safetensors")));
+    assert.deepEqual(
+      Object.entries(tensors).map(([name, { shape }]) => [name, shape]),
+      [["W_enc", [5, 7]], ["b_enc", [7]], ["W_dec", [7, 5]], ["b_dec", [5]]],
+    );
+    await saveSae(randomSae({ kind: "relu" }), folder);
+    const config = JSON.parse(await readFile(join(folder, "cfg.json"), "utf8"));
+    assert.deepEqual([config.architecture, config.apply_b_dec_to_input, "k" in config], ["standard", false, false]);
+  });
+});
+
+Deno.test("loadSae() takes SAELens's defaults where a name is left out", async () => {
+  await inFolder(async (folder) => {
+    await saveWithConfig(folder, {
+      topk_relu: undefined,
+      rescale_acts_by_decoder_norm: undefined,
+      normalize_activations: undefined,
+      metadata: undefined,
+    });
+    assert.deepEqual((await loadSae(folder)).rule, topK);
+  });
+});
+
+Deno.test("loadSae() says what is missing", async () => {
+  await inFolder(async (folder) => {
+    const nowhere = join(folder, "nowhere");
+    await assert.rejects(loadSae(nowhere), {
+      name: "Error",
+      message: `Cannot open SAE ${nowhere}: there must be a folder or a safetensors file of that name, there is none`,
+    });
+    await assert.rejects(loadSae(folder), {
+      name: "Error",
+      message: `Cannot open SAE ${folder}: it must hold sae_weights.safetensors (ENOENT)`,
+    });
+    await saveSae(randomSae(topK), folder);
+    await rm(join(folder, "cfg.json"));
+    await assert.rejects(loadSae(folder), {
+      name: "Error",
+      message: `Cannot open SAE ${folder}: it must hold cfg.json (ENOENT)`,
+    });
+  });
+});
+
+Deno.test("loadSae() refuses a configuration that is no JSON object", async () => {
+  await inFolder(async (folder) => {
+    await saveSae(randomSae(topK), folder);
+    const path = join(folder, "cfg.json");
+    await writeFile(path, (await readFile(path, "utf8")).slice(0, 40));
+    await assert.rejects(loadSae(folder), { name: "SyntaxError", message: `Cannot read ${path}: it must be JSON` });
+    for (const value of ["null", "7"]) {
+      await writeFile(path, value);
+      await assert.rejects(loadSae(folder), {
+        name: "SyntaxError",
+        message: `Cannot read ${path}: it must be a JSON object, current value is ${value}`,
+      });
+    }
+  });
+});
+
+Deno.test("loadSae() lists what it supports", async () => {
+  const cases: [Record<string, unknown>, string][] = [
+    [{ architecture: "gated" }, "architecture must be one of standard, topk, current value is gated"],
+    [{ architecture: undefined }, "architecture must be one of standard, topk, current value is undefined"],
+    [
+      { normalize_activations: "expected_average_only_in" },
+      "normalize_activations must be one of none, current value is expected_average_only_in",
+    ],
+    [
+      { rescale_acts_by_decoder_norm: true },
+      "rescale_acts_by_decoder_norm must be one of false, current value is true",
+    ],
+    [
+      { apply_b_dec_to_input: undefined },
+      "apply_b_dec_to_input must be one of true, false, current value is undefined",
+    ],
+    [{ d_in: "5" }, "d_in must be an integer of 1 or more, current value is 5"],
+    [{ d_sae: -7 }, "d_sae must be an integer of 1 or more, current value is -7"],
+    [{ k: 0 }, "k must be an integer of 1 or more, current value is 0"],
+    [{ k: 2.5 }, "k must be an integer of 1 or more, current value is 2.5"],
+    [{ k: undefined }, "k must be an integer of 1 or more, current value is undefined"],
+  ];
+  await inFolder(async (folder) => {
+    for (const [changes, requirement] of cases) {
+      await saveWithConfig(folder, changes);
+      await assert.rejects(loadSae(folder), {
+        name: "TypeError",
+        message: `Cannot read ${join(folder, "cfg.json")}: ${requirement}`,
+      });
+    }
+  });
+});
+
+Deno.test("loadSae() refuses sizes that do not fit the weights", async () => {
+  const cases: [Record<string, unknown>, string][] = [
+    [{ d_sae: 8 }, "W_enc must have shape [5,8], current shape is [5,7]"],
+    [{ d_in: 7, d_sae: 5 }, "W_enc must have shape [7,5], current shape is [5,7]"],
+    [{ k: 8 }, "k must be an integer between 1 and 7, current value is 8"],
+  ];
+  await inFolder(async (folder) => {
+    for (const [changes, requirement] of cases) {
+      await saveWithConfig(folder, changes);
+      await assert.rejects(loadSae(folder), {
+        name: "RangeError",
+        message: `Cannot open SAE ${folder}: ${requirement}`,
+      });
+    }
+  });
+});
+
+Deno.test("loadSae() refuses weights that are damaged, missing or of another kind", async () => {
+  await inFolder(async (folder) => {
+    await saveSae(randomSae(topK), folder);
+    const path = join(folder, "sae_weights.safetensors");
+    const whole = await readFile(path);
+    const { W_dec: _, ...others } = readSafetensors(whole);
+    await writeFile(path, writeSafetensors(others));
+    await assert.rejects(loadSae(folder), {
+      name: "RangeError",
+      message: `Cannot open SAE ${folder}: W_dec must have shape [7,5], tensors are W_enc, b_enc, b_dec`,
+    });
+    await writeFile(path, whole.subarray(0, -1));
+    await assert.rejects(loadSae(folder), {
+      name: "SyntaxError",
+      message: /^Cannot open SAE .*: tensor b_dec of shape \[5\] must lie within the file, its bytes are /,
+    });
+    const asI32 = Uint8Array.from(whole);
+    asI32[whole.indexOf("F32")] = "I".charCodeAt(0);
+    await writeFile(path, asI32);
+    await assert.rejects(loadSae(folder), {
+      name: "TypeError",
+      message: `Cannot open SAE ${folder}: dtype of tensor W_enc must be F32, current value is I32`,
+    });
+  });
+});
+
+Deno.test("saveSae() says why it cannot write", async () => {
+  await inFolder(async (folder) => {
+    const file = join(folder, "file");
+    await writeFile(file, "");
+    await assert.rejects(saveSae(randomSae(topK), join(file, "sae")), {
+      name: "Error",
+      message: `Cannot write ${join(file, "sae")}: its parent is a file, choose another folder`,
+    });
+  });
+});

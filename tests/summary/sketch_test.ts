@@ -1,0 +1,84 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { binLower, binMiddle, binOfBits, Sketch, sketchRelativeError } from "../../lib/summary/sketch.ts";
+
+const SMALLEST_NORMAL = 2 ** -126;
+const LARGEST = 3.4028234663852886e38;
+
+const bitsOf = (value: number) => new Uint32Array(Float32Array.of(value).buffer)[0];
+
+/** Any positive float32: all magnitudes alike, the smallest and the largest among them. */
+const positiveFloat = fc.oneof(
+  fc.integer({ min: 1, max: bitsOf(LARGEST) }).map((bits) => new Float32Array(Uint32Array.of(bits).buffer)[0]),
+  fc.constantFrom(2 ** -149, SMALLEST_NORMAL - 2 ** -149, SMALLEST_NORMAL, 1, 2 - 2 ** -23, LARGEST),
+);
+
+function sketchOf(values: readonly number[]): Sketch {
+  const sketch = new Sketch(1);
+  for (const value of values) sketch.add(0, binOfBits(bitsOf(value)));
+  return sketch;
+}
+
+Deno.test("binOfBits() puts 64 bins between a number and its double", () => {
+  const one = binOfBits(bitsOf(1));
+  assert.equal(binOfBits(bitsOf(2)) - one, 64);
+  assert.deepEqual([binLower(one), binLower(one + 1), binLower(one + 63), binLower(one + 64)], [
+    1,
+    65 / 64,
+    127 / 64,
+    2,
+  ]);
+  assert.equal(binMiddle(one), 129 / 128);
+});
+
+Deno.test("binOfBits() finds the bin that a number lies in", () => {
+  fc.assert(
+    fc.property(positiveFloat, (value) => {
+      const bin = binOfBits(bitsOf(value));
+      assert.ok(binLower(bin) <= value && value < binLower(bin + 1));
+      assert.ok(binLower(bin) < binMiddle(bin) && binMiddle(bin) < binLower(bin + 1));
+    }),
+    { seed: 1, numRuns: 2000 },
+  );
+});
+
+Deno.test("Sketch.atRank() is within 1/128 of the number at any rank, of any magnitude", () => {
+  fc.assert(
+    fc.property(fc.array(positiveFloat, { minLength: 1, maxLength: 50 }), (values) => {
+      const sketch = sketchOf(values);
+      const sorted = values.toSorted((a, b) => a - b);
+      sorted.forEach((value, rank) => {
+        // Below the smallest normal number, float32 has fewer digits and the error stays what it is there.
+        const tolerance = sketchRelativeError * Math.max(value, SMALLEST_NORMAL);
+        const found = sketch.atRank(0, rank);
+        assert.ok(Math.abs(found - value) <= tolerance, `rank ${rank}: ${found} is not ${value}`);
+      });
+    }),
+    { seed: 2, numRuns: 500 },
+  );
+});
+
+Deno.test("Sketch.merge() counts as if all numbers had come to one sketch, and leaves the other as it was", () => {
+  fc.assert(
+    fc.property(fc.array(positiveFloat), fc.array(positiveFloat), (some, others) => {
+      const sketch = sketchOf(some);
+      const other = sketchOf(others);
+      sketch.merge(other);
+      assert.deepEqual([...sketch.bins(0)], [...sketchOf([...others, ...some]).bins(0)]);
+      assert.deepEqual([...other.bins(0)], [...sketchOf(others).bins(0)]);
+    }),
+    { seed: 3, numRuns: 300 },
+  );
+});
+
+Deno.test("Sketch.bins() keeps latents apart and ascends", () => {
+  const sketch = new Sketch(3);
+  sketch.add(1, 500, 2);
+  sketch.add(1, 7);
+  sketch.add(1, 500);
+  sketch.add(2, 500);
+  assert.deepEqual([...sketch.bins(0)], []);
+  assert.deepEqual([...sketch.bins(1)], [{ bin: 7, count: 1 }, { bin: 500, count: 3 }]);
+  assert.deepEqual([...sketch.bins(2)], [{ bin: 500, count: 1 }]);
+  assert.ok(Number.isNaN(sketch.atRank(0, 0)));
+});
