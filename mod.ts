@@ -126,6 +126,7 @@ export {
 } from "./lib/figures/summary_plots.ts";
 export { type GridCell, imageGrid, type ImageGridOptions } from "./lib/figures/grid.ts";
 export { type HeatmapOptions, heatmapRgba } from "./lib/figures/heatmap.ts";
+export { cutPatches, type CutPatchesOptions } from "./lib/figures/patches.ts";
 export {
   type Gallery,
   type GalleryAtlasOptions,

@@ -43,10 +43,13 @@ export function escapeHtml(text: string): string {
 export function textTable(records: readonly Record<string, unknown>[], options: TableOptions = {}): string {
   const { columns, shown, nLeft } = layOut(records, options);
   const cells = [columns, ...shown.map((record) => columns.map((column) => formatCell(record[column])))];
-  const widths = columns.map((_, i) => Math.max(...cells.map((row) => row[i].length)));
+  const widths = columns.map((_, i) => Math.max(...cells.map((row) => terminalColumns(row[i]))));
   const isNumeric = columns.map((column) => shown.every((record) => isNumber(record[column])));
   const lines = cells.map((row) =>
-    row.map((text, i) => isNumeric[i] ? text.padStart(widths[i]) : text.padEnd(widths[i])).join("  ").trimEnd()
+    row.map((text, i) => {
+      const padding = " ".repeat(widths[i] - terminalColumns(text));
+      return isNumeric[i] ? padding + text : text + padding;
+    }).join("  ").trimEnd()
   );
   lines.splice(1, 0, widths.map((width) => "-".repeat(width)).join("  "));
   if (nLeft > 0) lines.push(`… ${nLeft} more`);
@@ -59,14 +62,16 @@ export async function htmlTable(
   options: HtmlTableOptions,
 ): Promise<string> {
   const { columns, shown, nLeft } = layOut(records, options);
-  const style = (value: unknown, isHead: boolean) =>
-    `padding:4px 12px;text-align:${isNumber(value) ? "right" : "left"};vertical-align:middle;` +
-    (isHead ? "font-weight:600;border-bottom:1px solid #98a2b3" : "border-bottom:1px solid #eaecf0");
-  const head = columns.map((column) => `<th style="${style(shown[0]?.[column], true)}">${escapeHtml(column)}</th>`);
+  const styles = columns.map((column) => {
+    const side = shown.every((record) => isNumber(record[column])) ? "right" : "left";
+    return `padding:4px 12px;text-align:${side};vertical-align:middle;`;
+  });
+  const headStyle = "font-weight:600;border-bottom:1px solid #98a2b3";
+  const head = columns.map((column, i) => `<th style="${styles[i]}${headStyle}">${escapeHtml(column)}</th>`);
   const rows = await Promise.all(shown.map(async (record) => {
-    const cells = await Promise.all(columns.map(async (column) => {
+    const cells = await Promise.all(columns.map(async (column, i) => {
       const content = await options.cell(record[column]) ?? escapeHtml(formatCell(record[column]));
-      return `<td style="${style(record[column], false)}">${content}</td>`;
+      return `<td style="${styles[i]}border-bottom:1px solid #eaecf0">${content}</td>`;
     }));
     return `<tr>${cells.join("")}</tr>`;
   }));
@@ -91,6 +96,15 @@ function formatNumber(value: number): string {
   const rounded = Number(value.toPrecision(4));
   const size = Math.abs(rounded);
   return size >= 1e6 || size < 1e-4 ? rounded.toExponential() : String(rounded);
+}
+
+/** Columns that text takes in a terminal: emoji, of however many code points, and East Asian characters take two. */
+function terminalColumns(text: string): number {
+  const isWide =
+    /\p{Emoji_Presentation}|\uFE0F|\p{Script=Han}|\p{Script=Hiragana}|\p{Script=Katakana}|\p{Script=Hangul}/u;
+  let columns = 0;
+  for (const { segment } of new Intl.Segmenter().segment(text)) columns += isWide.test(segment) ? 2 : 1;
+  return columns;
 }
 
 /** The first values and the length: nobody wants 192 numbers in a cell. */
