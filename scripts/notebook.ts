@@ -70,7 +70,7 @@ export async function executeNotebook(root: string, file: string, options: Execu
     if (!success) {
       const report = failureReport(decode(stderr));
       // tslab tells the reason in the failed cell's output, which Jupyter keeps only if it may go on.
-      const reason = kernel === "tslab" && (await convert(["--allow-errors"])).success ? await lastStderr(output) : "";
+      const reason = kernel === "tslab" && (await convert(["--allow-errors"])).success ? await firstStderr(output) : "";
       await fs.rm(output, { force: true });
       throw new Error(`Cannot execute ${file} under ${kernel}: all cells must succeed\n${report}\n${reason}`.trimEnd());
     }
@@ -132,12 +132,14 @@ function failureReport(stderr: string): string {
   return start < 0 ? stderr : stderr.slice(start);
 }
 
-/** What the last cell that printed anything wrote to its error stream. */
-async function lastStderr(file: string): Promise<string> {
+/** What the first cell with something on its error stream wrote there: tslab fails later cells for want of its names. */
+async function firstStderr(file: string): Promise<string> {
   const notebook: Notebook = JSON.parse(await fs.readFile(file, "utf8"));
-  const outputs = notebook.cells.findLast((cell) => cell.outputs?.length)?.outputs ?? [];
-  const text = outputs.filter((output) => output.name === "stderr").map((output) => [output.text].flat().join(""));
-  return stripVTControlCharacters(text.join("")).trim();
+  for (const { outputs = [] } of notebook.cells) {
+    const text = outputs.filter((output) => output.name === "stderr").map((output) => [output.text].flat().join(""));
+    if (text.length > 0) return stripVTControlCharacters(text.join("")).trim();
+  }
+  return "";
 }
 
 function decode(bytes: Uint8Array): string {
