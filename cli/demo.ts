@@ -3,12 +3,12 @@
  *
  * @module
  */
-import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Command } from "commander";
 import { type BackendChoice, openBackend } from "../lib/compute/select.ts";
 import { embeddedPaths } from "../lib/embedded.ts";
+import { tallyLabels } from "../lib/figures/atlas/tally.ts";
 import { openGallery } from "../lib/figures/gallery.ts";
 import { openImages } from "../lib/images/open.ts";
 import { selectImages } from "../lib/images/select.ts";
@@ -22,27 +22,31 @@ import { saveSummary } from "../lib/summary/file.ts";
 import { summarize } from "../lib/summary/summarize.ts";
 import { deadLatents, type LatentSummary, type Summary, viewSummary } from "../lib/summary/summary.ts";
 import { openVit } from "../lib/vit/vit.ts";
-import { type CommandContext, computeOptions, jsonOption, printResult, stepProgress } from "./report.ts";
+import { type CommandContext, computeOptions, jsonOption, path, printResult, stepProgress } from "./report.ts";
 import { summaryFileName } from "./summarize.ts";
 
 interface DemoOptions {
   out: string;
   backend: BackendChoice;
   threads: number;
-  json: boolean;
+  json?: boolean;
 }
 
 /** Makes the command. */
-export function demoCommand({ signal }: CommandContext): Command {
+export function demoCommand(context: CommandContext): Command {
   const command = new Command("demo")
     .description("Record, summarize and draw the atlas of the embedded model on embedded emoji. Needs nothing else.")
-    .option("--out <dir>", "folder for all that is made", "out/demo");
+    .option("--out <dir>", "folder for all that is made", path, "out/demo");
   computeOptions().forEach((option) => command.addOption(option));
-  return command.addOption(jsonOption()).action((options) => runDemo(options, signal));
+  return command.addOption(jsonOption()).action((options) => runDemo(options, context));
 }
 
-async function runDemo({ out, backend: choice, threads, json }: DemoOptions, signal: AbortSignal): Promise<void> {
+async function runDemo(
+  { out, backend: choice, threads, json }: DemoOptions,
+  { signal, steps }: CommandContext,
+): Promise<void> {
   const started = performance.now();
+  await using open = new AsyncDisposableStack();
   const paths = embeddedPaths();
   const { layer } = paths;
   const images = await openImages(paths.images);
@@ -52,68 +56,63 @@ async function runDemo({ out, backend: choice, threads, json }: DemoOptions, sig
   // Skin tones repeat a drawing up to five times: one of each makes better grids.
   const imageIndices = selectImages(images, (info) => info.tags.skin_tone === "none");
   const directory = join(out, "shards");
-  const recording = stepProgress("Record activations", { json, unit: "images" });
+  const recording = stepProgress("Record activations", { steps, json, unit: "images" });
   await writeShards(vit, images, { directory, layers: [layer], imageIndices, signal, onProgress: recording });
   await recording.finish();
 
-  const shards = await openShards(directory);
-  const backend = await openBackend({ backend: choice, threads });
-  try {
-    const reading = stepProgress("Summarize latents ", { json, unit: "images" });
-    const stored = await summarize(shards, sae, { backend, layer, saePath: paths.sae, signal, onProgress: reading });
-    await reading.finish();
-    await mkdir(out, { recursive: true });
-    await saveSummary(stored, join(out, summaryFileName));
-    const summary = viewSummary(stored.accumulated, stored.source);
+  const shards = open.adopt(await openShards(directory), (shards) => shards.close());
+  const backend = open.adopt(await openBackend({ backend: choice, threads }), (backend) => backend.close());
+  const reading = stepProgress("Summarize latents", { steps, json, unit: "images" });
+  const stored = await summarize(shards, sae, { backend, layer, saePath: paths.sae, signal, onProgress: reading });
+  await reading.finish();
+  await saveSummary(stored, join(out, summaryFileName));
+  const summary = viewSummary(stored.accumulated, stored.source);
 
-    const loaded = await backend.load(sae);
-    const { explainedVariance } = await measureReconstruction(loaded, sampleActivations());
-    await loaded.dispose();
+  const loaded = await backend.load(sae);
+  const { explainedVariance } = await measureReconstruction(loaded, sampleActivations());
+  await loaded.dispose();
 
-    const gallery = openGallery({ images, shards, sae, summary, backend });
-    const heatmaps = stepProgress("Heat maps         ", { json, unit: "batches" });
-    const pages = stepProgress("Atlas             ", { json, unit: "images and pages" });
-    const atlas = await gallery.writeAtlas({
-      out: join(out, "atlas"),
-      title: "Emoji atlas",
-      facts: { "Explained variance": `${(100 * explainedVariance).toFixed(1)} %` },
-      onHeatmapProgress: heatmaps,
-      onProgress: pages,
-      signal,
-    });
-    await pages.finish();
+  const gallery = openGallery({ images, shards, sae, summary, backend });
+  const heatmaps = stepProgress("Heat maps", { steps, json, unit: "batches" });
+  const pages = stepProgress("Atlas", { steps, json, unit: "images and pages" });
+  const atlas = await gallery.writeAtlas({
+    out: join(out, "atlas"),
+    title: "Emoji atlas",
+    facts: { "Explained variance": `${(100 * explainedVariance).toFixed(1)} %` },
+    onHeatmapProgress: heatmaps,
+    onProgress: pages,
+    signal,
+  });
+  await pages.finish();
 
-    const nDead = deadLatents(summary, { minTokens: 0 }).length;
-    const seconds = (performance.now() - started) / 1000;
-    printResult({
-      index: resolve(atlas.indexPath),
-      n_images: summary.nImages,
-      n_tokens: summary.nTokens,
-      d_sae: summary.dSae,
-      n_dead: nDead,
-      mean_l0: summary.meanL0,
-      explained_variance: explainedVariance,
-      backend: backend.device,
-      seconds,
-    }, {
-      json,
-      lines: [
-        "",
-        `${summary.nImages} emoji, ${summary.nTokens} patches after block ${layer}, on ${backend.device}`,
-        `${summary.dSae - nDead} of ${summary.dSae} latents active, ${summary.meanL0.toFixed(1)} a patch, ` +
-        `${(100 * explainedVariance).toFixed(1)} % of the variance explained`,
-        "",
-        "Some latents that keep to one group of emoji:",
-        textTable(purestLatents(summary, images)),
-        "",
-        `Open the atlas: ${pathToFileURL(resolve(atlas.indexPath))}`,
-        `Took ${seconds.toFixed(0)} s`,
-      ],
-    });
-  } finally {
-    await backend.close();
-    await shards.close();
-  }
+  const nDead = deadLatents(summary, { minTokens: 0 }).length;
+  const seconds = (performance.now() - started) / 1000;
+  printResult({
+    index: resolve(atlas.indexPath),
+    n_images: summary.nImages,
+    n_tokens: summary.nTokens,
+    d_sae: summary.dSae,
+    n_dead: nDead,
+    mean_l0: summary.meanL0,
+    explained_variance: explainedVariance,
+    backend: backend.device,
+    seconds,
+  }, {
+    json,
+    lines: [
+      "",
+      `${summary.nImages} emoji, ${summary.nTokens} patches after block ${layer}`,
+      `${summary.dSae - nDead} of ${summary.dSae} latents active, ${summary.meanL0.toFixed(1)} a patch`,
+      `${(100 * explainedVariance).toFixed(1)} % of the variance explained`,
+      `Computed on ${backend.device}`,
+      "",
+      "Some latents that mostly keep to one group of emoji:",
+      textTable(purestLatents(summary, images)),
+      "",
+      `Open the atlas: ${pathToFileURL(resolve(atlas.indexPath))}`,
+      `Took ${seconds.toFixed(0)} s`,
+    ],
+  });
 
   // Every 16th batch is plenty for three digits.
   async function* sampleActivations(): AsyncIterable<Float32Array> {
@@ -122,11 +121,11 @@ async function runDemo({ out, backend: choice, threads, json }: DemoOptions, sig
   }
 }
 
-/** Latents whose top images share a subgroup of emoji, the most frequent ones first, one a subgroup. */
+/** Latents whose top images are mostly of one subgroup of emoji, the most frequent ones first, one a subgroup. */
 function purestLatents(summary: Summary, images: ImageSource): Record<string, string>[] {
   const subgroupOf = ({ topImages }: LatentSummary) => {
-    const subgroups = new Set(topImages.map(({ imageIndex }) => images.info(imageIndex).tags.subgroup));
-    return subgroups.size === 1 ? [...subgroups][0] : undefined;
+    const [first] = tallyLabels(topImages.map(({ imageIndex }) => images.info(imageIndex).tags.subgroup));
+    return first?.share >= 0.75 ? first.label : undefined;
   };
   const rows = new Map<string, Record<string, string>>();
   const latents = Array.from({ length: summary.dSae }, (_, i) => summary.latent(i))
@@ -139,8 +138,9 @@ function purestLatents(summary: Summary, images: ImageSource): Record<string, st
     rows.set(subgroup, {
       latent: String(latent.latent),
       "lights up on": subgroup,
+      density: `${(100 * latent.density).toFixed(2)} %`.padStart(7),
+      // Last, because terminals disagree about how wide some emoji are.
       "top images": [...new Set(emoji)].slice(0, 8).join(" "),
-      density: `${(100 * latent.density).toFixed(2)} %`,
     });
     if (rows.size === 8) break;
   }

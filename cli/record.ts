@@ -7,32 +7,47 @@ import { Command, Option } from "commander";
 import { openImages } from "../lib/images/open.ts";
 import { writeShards } from "../lib/shards/write.ts";
 import { openVit } from "../lib/vit/vit.ts";
-import { type CommandContext, count, integer, integerList, jsonOption, printResult, stepProgress } from "./report.ts";
+import {
+  type CommandContext,
+  count,
+  jsonOption,
+  layerList,
+  path,
+  printResult,
+  stepProgress,
+  threadCount,
+} from "./report.ts";
+
+const example = `
+Example:
+  deno run -A cli.ts record --model vit.onnx --images photos/ --layers 3,-1 --out out/shards`;
 
 /** Makes the command. */
-export function recordCommand({ signal }: CommandContext): Command {
+export function recordCommand({ signal, steps }: CommandContext): Command {
   return new Command("record")
     .description("Record a ViT's residual stream over images into Arrow shards. A stopped recording is resumed.")
-    .requiredOption("--model <file>", "vision tower in ONNX")
+    .requiredOption("--model <file>", "vision tower in ONNX", path)
     .requiredOption(
       "--images <path>",
       "folder of images (sub-folders are classes), or an Arrow file with an image column",
+      path,
     )
-    .requiredOption("--layers <list>", "blocks after which to record, such as 3,5; -1 is the last", integerList)
-    .requiredOption("--out <dir>", "folder for the shards")
+    .requiredOption("--layers <list>", "blocks after which to record, such as 3,5; -1 is the last", layerList)
+    .requiredOption("--out <dir>", "folder for the shards", path)
     .option("--batch-size <n>", "images a batch", count, 32)
     .option("--shard-mb <n>", "size of a shard in megabytes", count, 128)
     .addOption(
       new Option("--on-bad-image <what>", "leave out images that cannot be read and count them, or stop")
         .choices(["skip", "error"]).default("skip"),
     )
-    .option("--threads <n>", "threads of the model, 0 for every core", integer, 0)
+    .option("--threads <n>", "threads of the model, 0 for every core", threadCount, 0)
     .addOption(jsonOption())
+    .addHelpText("after", example)
     .action(async (options) => {
       const { json } = options;
       const images = await openImages(options.images);
       const vit = await openVit(options.model, { threads: options.threads });
-      const progress = stepProgress("Record", { json, unit: "images" });
+      const progress = stepProgress("Record", { steps, json, unit: "images" });
       const metadata = await writeShards(vit, images, {
         directory: options.out,
         layers: options.layers,

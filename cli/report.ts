@@ -1,5 +1,5 @@
 /**
- * What every command shares: options that mean the same everywhere, results as JSON, and errors in one line.
+ * What every command shares: options that mean the same everywhere, progress, results as JSON, and errors in one line.
  *
  * @module
  */
@@ -13,26 +13,64 @@ import type { ProgressCallback } from "../lib/notebook/progress.ts";
 export interface CommandContext {
   /** Aborts on Ctrl-C. */
   readonly signal: AbortSignal;
+  /** Steps begun so far: an error ends their bars before its line is printed. */
+  readonly steps: ProgressCallback[];
 }
 
-/** Parses an integer option. */
-export function integer(text: string): number {
-  if (!/^-?\d+$/.test(text)) throw new InvalidArgumentError("It must be an integer.");
+/** More threads than this only wait for each other; a slip of the finger should not bring a machine down. */
+const maxThreads = 256;
+
+/** Parses a number of threads; 0 is every core. */
+export function threadCount(text: string): number {
+  if (!isInteger(text) || Number(text) < 0 || Number(text) > maxThreads) {
+    throw new InvalidArgumentError(`It must be an integer from 0 to ${maxThreads}.`);
+  }
   return Number(text);
+}
+
+/** Parses a path: an empty one comes from a variable that is not set, one like an option from a forgotten path. */
+export function path(text: string): string {
+  if (text === "" || text.startsWith("--")) throw new InvalidArgumentError("It must be a path.");
+  return text;
 }
 
 /** Parses an integer option that must be above 0. */
 export function count(text: string): number {
-  if (!/^\d+$/.test(text) || Number(text) < 1) throw new InvalidArgumentError("It must be an integer of 1 or more.");
+  if (!isInteger(text) || Number(text) < 1) throw new InvalidArgumentError("It must be an integer of 1 or more.");
   return Number(text);
 }
 
-/** Parses a comma-separated list of integers. */
-export function integerList(text: string): number[] {
-  if (!/^-?\d+(,-?\d+)*$/.test(text)) {
-    throw new InvalidArgumentError("It must be integers separated by commas, such as 3,5 or -1.");
+/** Parses the number of a layer; -1 is the last. */
+export function layerNumber(text: string): number {
+  if (!isInteger(text)) throw new InvalidArgumentError("It must be an integer, such as 3, or -1 for the last.");
+  return Number(text);
+}
+
+/** Parses layers separated by commas; -1 is the last. */
+export function layerList(text: string): number[] {
+  return integers(text) ?? refuse("It must be integers separated by commas, such as 3,5 or -1.");
+}
+
+/** Parses latents separated by commas. */
+export function latentList(text: string): number[] {
+  const latents = integers(text);
+  if (latents === undefined || latents.some((latent) => latent < 0)) {
+    return refuse("It must be integers of 0 or more separated by commas, such as 12,7.");
   }
-  return text.split(",").map(Number);
+  return latents;
+}
+
+function integers(text: string): number[] | undefined {
+  const parts = text.split(",").map((part) => part.trim());
+  return parts.every(isInteger) ? parts.map(Number) : undefined;
+}
+
+function isInteger(text: string): boolean {
+  return /^-?\d+$/.test(text) && Number.isSafeInteger(Number(text));
+}
+
+function refuse(rule: string): never {
+  throw new InvalidArgumentError(rule);
 }
 
 /** The options of commands that compute. */
@@ -40,39 +78,55 @@ export function computeOptions(): Option[] {
   return [
     new Option("--backend <name>", "where to compute").choices(backendChoices as unknown as string[])
       .env("SPARSIGHT_BACKEND").default("auto"),
-    new Option("--threads <n>", "threads of the CPU back end, 0 for every core").argParser(integer).default(0),
+    new Option("--threads <n>", "threads of the CPU back end, 0 for every core").argParser(threadCount).default(0),
   ];
 }
 
 /** The option that asks for a result as JSON. */
 export function jsonOption(): Option {
-  return new Option("--json", "print the result as one JSON object and no progress").default(false);
+  return new Option("--json", "print the result, or the error, as one JSON object, and no progress");
 }
 
 /** Progress for a step of a command; nothing is shown where the result is to be JSON. */
-export function stepProgress(label: string, options: { json: boolean; unit?: string }): ProgressCallback {
-  return progressCallback(label, { quiet: options.json, unit: options.unit });
+export function stepProgress(
+  label: string,
+  options: { steps: ProgressCallback[]; json?: boolean; unit?: string },
+): ProgressCallback {
+  const { steps, json, unit } = options;
+  const step = progressCallback(label, { quiet: json, unit });
+  steps.push(step);
+  return step;
 }
 
 /** Prints a command's result: as JSON, or as lines for people. */
 export function printResult(
   result: Record<string, unknown>,
-  options: { json: boolean; lines: readonly string[] },
+  options: { json?: boolean; lines: readonly string[] },
 ): void {
   console.log(options.json ? JSON.stringify(result) : options.lines.join("\n"));
 }
 
-const FAILED = 1;
-const INTERRUPTED = 130;
+const failed = 1;
+const interrupted = 130;
 
-/** Prints an error in one line and returns the exit status. */
-export function reportError(error: unknown, options: { interrupted: boolean; json: boolean }): number {
-  const message = options.interrupted
-    ? "Stopped. What was done is kept: run the same command again to go on"
-    : (error as Error).message ?? String(error);
-  const line = message.replace(/\s*\n\s*/g, " ");
-  if (options.json) console.log(JSON.stringify({ error: line }));
-  else console.error(options.interrupted ? line : `error: ${line}`);
+/** Prints an error in one line, and as JSON where that is wanted. Returns the exit status. */
+export function reportError(error: unknown, options: { signal: AbortSignal; json: boolean }): number {
+  const { signal, json } = options;
+  const isInterrupt = signal.aborted && error === signal.reason;
+  const message = isInterrupt
+    ? "Stopped. What was recorded is kept: run the same command again to go on"
+    : oneLine((error as Error)?.message || String(error));
+  console.error(isInterrupt ? message : `error: ${message}`);
+  if (json) printJsonError(message);
   if (process.env.SPARSIGHT_DEBUG) console.error(error);
-  return options.interrupted ? INTERRUPTED : FAILED;
+  return isInterrupt ? interrupted : failed;
+}
+
+/** Prints an error for programs. */
+export function printJsonError(message: string): void {
+  console.log(JSON.stringify({ error: message }));
+}
+
+function oneLine(text: string): string {
+  return text.trim().replace(/\s*\n\s*/g, "; ");
 }

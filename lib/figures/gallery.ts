@@ -6,7 +6,7 @@
  */
 import type { Backend } from "../compute/contract.ts";
 import { readImage, type RgbImage } from "../images/decode.ts";
-import { cropForDisplay } from "../images/pixels.ts";
+import { cropForDisplay, outputSize } from "../images/pixels.ts";
 import type { ImageSource } from "../images/source.ts";
 import type { PixelTransform } from "../images/transform.ts";
 import type { Sae } from "../sae/sae.ts";
@@ -14,6 +14,7 @@ import type { Shards } from "../shards/read.ts";
 import { collectHeatmaps, type Heatmaps, type LatentOnImage } from "../summary/heatmaps.ts";
 import type { Summary } from "../summary/summary.ts";
 import { writeAtlas, type WriteAtlasOptions, type WrittenAtlas } from "./atlas/atlas.ts";
+import { checkReplaceable } from "./atlas/replace_folder.ts";
 import { formatCount, formatValue } from "./format.ts";
 import { imageGrid, type ImageGridOptions } from "./grid.ts";
 
@@ -87,9 +88,8 @@ export function openGallery(parts: GalleryParts): Gallery {
 
   const crop = async (imageIndex: number) => {
     const image = await readImage(images, imageIndex, { background: transform.background });
-    const plain = cropForDisplay(image, transform);
-    const scale = Math.ceil(DISPLAY_PX / Math.min(plain.width, plain.height));
-    return scale > 1 ? cropForDisplay(image, transform, { scale }) : plain;
+    const { widthPx, heightPx } = outputSize({ widthPx: image.width, heightPx: image.height }, transform);
+    return cropForDisplay(image, transform, { scale: Math.ceil(DISPLAY_PX / Math.min(widthPx, heightPx)) });
   };
   const heatmaps = (
     wanted: Iterable<LatentOnImage>,
@@ -113,6 +113,8 @@ export function openGallery(parts: GalleryParts): Gallery {
     async writeAtlas({ onHeatmapProgress, facts = {}, imagesPerPage = 12, ...options }) {
       const latents = [...options.latents ?? Array(summary.dSae).keys()]
         .filter((latent) => summary.latent(latent).nActive > 0);
+      // Heat maps may take long: a folder that cannot be written to should be known before.
+      await checkReplaceable(options.out);
       const heat = await heatmaps(
         latents.flatMap((latent) =>
           summary.latent(latent).topImages.slice(0, imagesPerPage).map(({ imageIndex }) => ({ latent, imageIndex }))

@@ -131,7 +131,7 @@ async function startBar(state: ProgressState, payload: { line: string }): Promis
   }
   const format = state.total === undefined ? "{line}" : "{bar} {percentage}% {line}";
   // A signal handler would swallow Ctrl-C, and a changed wrap mode would outlive it: hence these two, and fitLine().
-  const options = { format, barsize, fps: 4, gracefulExit: false, linewrap: true };
+  const options = { format, barsize, fps: 4, gracefulExit: false, linewrap: true, autopadding: true };
   const bar = new Bar(options, Presets.shades_classic);
   bar.start(state.total ?? 0, state.done, payload);
   return bar;
@@ -145,7 +145,8 @@ function countText({ done, total, unit }: ProgressState): string {
 /** Rate and time left while it runs, rate and time taken at the end; nothing before the first item. */
 function rateTexts({ done, initial, total, elapsedMs, unit, isFinished }: ProgressState): string[] {
   const nDone = done - initial;
-  const taken = isFinished ? [`took ${formatDuration(elapsedMs)}`] : [];
+  // A loop whose first report was its last was not timed.
+  const taken = isFinished && elapsedMs >= 1 ? [`took ${formatDuration(elapsedMs)}`] : [];
   if (nDone <= 0 || elapsedMs <= 0) return taken;
   const perSecond = nDone / (elapsedMs / 1000);
   const rate = `${formatRate(perSecond)}${unit === "" ? "" : " " + unit}/s`;

@@ -134,7 +134,8 @@ export function progressCallback(label: string, options: Omit<ProgressOptions, "
   let isComplete = false;
   const report = (done: number, total?: number) => {
     if (isComplete && total !== undefined && done < total) progress = undefined;
-    progress ??= trackProgress(label, { ...options, total });
+    // The clock starts with this call: what was done before it must not count for the rate.
+    progress ??= trackProgress(label, { initial: done, ...options, total });
     progress.update(done);
     isComplete = total !== undefined && done >= total;
     if (isComplete) progress.finish();

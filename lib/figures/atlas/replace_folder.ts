@@ -6,6 +6,7 @@
  */
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
+import { writeError } from "../../runtime/files.ts";
 
 /** Name of the file that marks a folder as an atlas. */
 export const MARKER = "atlas.json";
@@ -21,15 +22,19 @@ const MARKER_TEXT = `${JSON.stringify({ kind: "sparsight atlas", version: 1 })}\
  */
 export async function replaceFolder(path: string, write: (folder: string) => Promise<void>): Promise<void> {
   const target = resolve(path);
-  const exists = await isReplaceable(target);
+  const exists = await checkReplaceable(target);
   // One fixed name: what a killed run left behind is cleared by the next one.
   const partial = `${target}.partial`;
   const old = `${target}.old`;
   for (const leftover of [partial, old]) {
-    if (await isReplaceable(leftover)) await rm(leftover, { recursive: true });
+    if (await checkReplaceable(leftover)) await rm(leftover, { recursive: true });
   }
-  await mkdir(dirname(target), { recursive: true });
-  await mkdir(partial);
+  try {
+    await mkdir(dirname(target), { recursive: true });
+    await mkdir(partial);
+  } catch (error) {
+    throw writeError(path, error);
+  }
   try {
     await writeFile(join(partial, MARKER), MARKER_TEXT);
     await write(partial);
@@ -42,13 +47,17 @@ export async function replaceFolder(path: string, write: (folder: string) => Pro
     }
   } catch (error) {
     await rm(partial, { recursive: true, force: true });
-    throw error;
+    throw (error as { code?: string }).code === "ENOSPC" ? writeError(path, error) : error;
   }
   await rm(old, { recursive: true, force: true });
 }
 
-/** Whether there is an atlas or an empty folder at `path`; `false` if there is nothing, an error if there is more. */
-async function isReplaceable(path: string): Promise<boolean> {
+/**
+ * Whether there is an atlas or an empty folder at `path`; `false` if there is nothing.
+ *
+ * @throws {Error} If there is more.
+ */
+export async function checkReplaceable(path: string): Promise<boolean> {
   let names: string[];
   try {
     names = await readdir(path);
