@@ -137,7 +137,7 @@ export {
 export { writeAtlas, type WriteAtlasOptions, type WrittenAtlas } from "./lib/figures/atlas/atlas.ts";
 
 // Notebook: show things where the code runs.
-export { type Display, show, type ShowOptions } from "./lib/notebook/display.ts";
+export { type Display, openDisplay, show, type ShowOptions } from "./lib/notebook/display.ts";
 export { Html, html, type MediaOptions } from "./lib/notebook/media.ts";
 export {
   type Progress,

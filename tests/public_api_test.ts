@@ -30,6 +30,7 @@ Deno.test("mod.ts exports these names, and no others", () => {
     "mergeSummaries",
     "openArrowImages",
     "openBackend",
+    "openDisplay",
     "openGallery",
     "openImageFolder",
     "openImages",

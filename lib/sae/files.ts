@@ -37,7 +37,7 @@ export async function saveSae(sae: Sae, directory: string): Promise<void> {
 /**
  * Opens an SAE.
  *
- * @param path Its folder, or the safetensors file in it.
+ * @param path Its folder, or a file in it.
  * @throws {Error} If it is not there.
  * @throws {SyntaxError} If a file is damaged.
  * @throws {TypeError} If it is of an architecture that is not supported.
@@ -50,8 +50,10 @@ export async function loadSae(path: string): Promise<Sae> {
       `Cannot open SAE ${path}: there must be a folder or a safetensors file of that name, there is none`,
     );
   }
-  const weightsPath = found.isDirectory() ? join(path, weightsFileName) : path;
-  const configPath = join(dirname(weightsPath), configFileName);
+  const folder = found.isDirectory() ? path : dirname(path);
+  const isWeights = found.isFile() && basename(path) !== configFileName;
+  const weightsPath = isWeights ? path : join(folder, weightsFileName);
+  const configPath = join(folder, configFileName);
   const bytes = await readPart(weightsPath, path);
   const config = parseConfig(new TextDecoder().decode(await readPart(configPath, path)), configPath);
   const tensors = rethrow(path, () => readSafetensors(bytes));

@@ -163,6 +163,8 @@ async function startOrResume(
     const differing = (Object.keys(info) as (keyof RecordingInfo)[]).filter((key) =>
       JSON.stringify(withoutPaths(metadata)[key]) !== JSON.stringify(withoutPaths(info)[key])
     );
+    // A run that failed at its first images has nothing to lose.
+    if (differing.length > 0 && file === progressFileName && metadata.n_done === 0) break;
     if (differing.length > 0) {
       throw new Error(
         `Cannot record into ${directory}: it must be empty or hold the same recording, the one in it differs in ` +
@@ -171,7 +173,8 @@ async function startOrResume(
     }
     return { complete: file === metadataFileName, metadata };
   }
-  const stray = (await readdir(directory)).filter((name) => /^shard_\d+\.arrow$/.test(name));
+  const names = await readdir(directory);
+  const stray = names.includes(progressFileName) ? [] : names.filter((name) => /^shard_\d+\.arrow$/.test(name));
   if (stray.length > 0) {
     throw new Error(
       `Cannot record into ${directory}: it must be empty or hold a recording, it holds ${stray[0]} without ` +

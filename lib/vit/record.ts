@@ -99,15 +99,17 @@ async function loadPixels(
   imageIndices: readonly number[],
   onBadImage: "skip" | "error",
 ): Promise<{ pixels: Float32Array; kept: number[]; skipped: SkippedImage[] }> {
-  const loaded = await Promise.all(imageIndices.map(async (imageIndex) => {
-    try {
-      const image = await readImage(images, imageIndex, { background: vit.transform.background });
-      return toPixelValues(image, vit.transform);
-    } catch (error) {
-      if (onBadImage === "error") throw error;
-      return { imageIndex, name: images.info(imageIndex).name, reason: (error as Error).message };
-    }
+  const settled = await Promise.allSettled(imageIndices.map(async (imageIndex) => {
+    const image = await readImage(images, imageIndex, { background: vit.transform.background });
+    return toPixelValues(image, vit.transform);
   }));
+  const loaded = settled.map((result, i) => {
+    if (result.status === "fulfilled") return result.value;
+    // The first in order, not the first to fail.
+    if (onBadImage === "error") throw result.reason;
+    const imageIndex = imageIndices[i];
+    return { imageIndex, name: images.info(imageIndex).name, reason: (result.reason as Error).message };
+  });
   const kept = imageIndices.filter((_, i) => loaded[i] instanceof Float32Array);
   const pixels = new Float32Array(kept.length * 3 * vit.heightPx * vit.widthPx);
   let position = 0;

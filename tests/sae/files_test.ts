@@ -45,6 +45,7 @@ Deno.test("loadSae() gives back what saveSae() was given, for every rule", async
         await saveSae(sae, join(folder, "new", "sae"));
         assert.deepEqual(await loadSae(join(folder, "new", "sae")), sae);
         assert.deepEqual(await loadSae(join(folder, "new", "sae", "sae_weights.safetensors")), sae);
+        assert.deepEqual(await loadSae(join(folder, "new", "sae", "cfg.json")), sae);
         assert.deepEqual((await readdir(join(folder, "new", "sae"))).sort(), ["cfg.json", "sae_weights.safetensors"]);
       });
     }

@@ -193,6 +193,15 @@ Deno.test("writeShards() refuses a folder that holds another recording, and name
   }
 });
 
+Deno.test("writeShards() starts anew where the run before failed at its first image", () =>
+  withFolder(async (folder) => {
+    const vit = await openSmallVit();
+    const broken = imageSource([new Uint8Array(3)]);
+    await assert.rejects(() => writeShards(vit, broken, { ...smallOptions(folder), onBadImage: "error" }), /decode/);
+    const metadata = await writeShards(vit, await openPictures(3), smallOptions(folder));
+    assert.equal(metadata.n_images, 3);
+  }));
+
 Deno.test("writeShards() refuses a folder with shards of unknown origin", async () => {
   await withFolder(async (folder) => {
     await writeFile(join(folder, "shard_000007.arrow"), "");

@@ -207,3 +207,14 @@ Deno.test("recordActivations() refuses what it cannot record", async () => {
     message: "Cannot read image: there is none at 1",
   });
 });
+
+Deno.test("recordActivations() names the first bad image in order, not the first to fail", async () => {
+  const [good] = await makePictures(1);
+  const truncated = await makeTruncatedJpeg();
+  // A file without any bytes fails at once, long before a JPEG is found to be cut short.
+  const files = [good, truncated, new Uint8Array(0)];
+  await assert.rejects(() => record(files, { onBadImage: "error" }), (error: Error) => {
+    assert.match(error.message, new RegExp(`"${imageSource(files).info(1).name}"`));
+    return true;
+  });
+});

@@ -30,14 +30,25 @@ export interface WriteSheetsOptions {
   signal?: AbortSignal;
 }
 
-/** Write all images, in order, into `crops-0000.webp`, … and `thumbs-0000.webp`, …; memory holds two sheets. */
+/** Write all images, in order, into `crops-0000.webp`, … and `thumbs-0000.webp`, …; memory holds two sheets and 16 crops. */
 export async function writeSheets(imageIndices: Iterable<number>, options: WriteSheetsOptions): Promise<void> {
   const { crop, directory, cropPx, onImage, signal } = options;
   const crops = new Sheet("crops", CROPS_PER_SIDE, cropPx, directory);
   const thumbs = new Sheet("thumbs", THUMBS_PER_SIDE, cropPx / 2, directory);
-  for (const group of groupsOf(imageIndices, CROPS_PER_SIDE)) {
+  const groups = groupsOf(imageIndices, CROPS_PER_SIDE);
+  const loadNext = () => {
+    const { done, value } = groups.next();
+    if (done) return undefined;
+    const squares = Promise.all(value.map(async (imageIndex) => resizeTo(await crop(imageIndex), cropPx)));
+    // A failure is thrown where it is awaited, in its turn.
+    squares.catch(() => {});
+    return squares;
+  };
+  // The next images are decoded while a sheet is encoded.
+  for (let next = loadNext(); next !== undefined;) {
     signal?.throwIfAborted();
-    const squares = await Promise.all(group.map(async (imageIndex) => resizeTo(await crop(imageIndex), cropPx)));
+    const squares: Uint8Array[] = await next;
+    next = loadNext();
     for (const square of squares) {
       await crops.add(square);
       await thumbs.add(halve(square, cropPx));
