@@ -125,7 +125,7 @@ async function replaceDirectory(directory: string, replacement: string): Promise
 }
 
 /** A link in a folder of its own, because Deno manages the repository's `node_modules`. */
-async function link(target: string, at: string): Promise<void> {
+export async function link(target: string, at: string): Promise<void> {
   await fs.mkdir(path.dirname(at), { recursive: true });
   const relative = path.relative(path.dirname(at), target);
   if (await fs.readlink(at).catch(() => undefined) === relative) return;

@@ -9,7 +9,7 @@ import * as fs from "node:fs/promises";
 import { homedir } from "node:os";
 import * as path from "node:path";
 import { stripVTControlCharacters } from "node:util";
-import { buildPackage, repositoryRoot } from "./build.ts";
+import { buildPackage, link, repositoryRoot } from "./build.ts";
 import { jupyterPath, type KernelName, writeKernelSpecs } from "./kernelspecs.ts";
 import { formatNotebook, normalizeNotebook, type Notebook } from "./notebook_file.ts";
 
@@ -36,6 +36,10 @@ export async function setUpKernels(root: string, log: (line: string) => void = c
     throw new Error(`Cannot set up the kernels: "deno install" must succeed\n${new TextDecoder().decode(stderr)}`);
   }
   await buildPackage(root, { log });
+  // tslab looks for Node's types, which tell its cells of `console`, from the notebook's folder upwards.
+  const tslab = await fs.realpath(path.join(root, "node_modules/tslab"));
+  const nodeTypes = await fs.realpath(path.join(path.dirname(tslab), "@types/node"));
+  await link(nodeTypes, path.join(root, "notebooks/node_modules/@types/node"));
   return await writeKernelSpecs(root, log);
 }
 
