@@ -9,6 +9,7 @@ import * as fs from "node:fs/promises";
 import * as path from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { extract } from "tar";
 
 /** What a build may be told. */
 export interface BuildOptions {
@@ -71,7 +72,7 @@ async function pack(root: string, work: string): Promise<void> {
   // pack says no more than "type checking failed": check says why, and costs nothing the second time.
   await deno(root, ["check", "mod.ts"]);
   await deno(root, ["pack", "--quiet", "--allow-dirty", "--no-source-maps", `--output=${tarball}`, ...ignored]);
-  await run(root, "tar", ["-xzf", tarball, "-C", work]);
+  await extract({ file: tarball, cwd: work });
 
   const packed = path.join(work, "package");
   const manifestPath = path.join(packed, "package.json");
