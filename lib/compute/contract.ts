@@ -15,10 +15,23 @@
  * - `relu`: every positive pre-activation is kept.
  * - `topK`: the `k` largest pre-activations of a token are kept (ties go to the lower latent index). With `relu: true`
  *   those that are not positive are dropped; with `relu: false` negative ones survive, as in saev's TopK.
+ * - `jumpRelu`: a pre-activation is kept, unchanged, where it is above the threshold of its latent and above zero; one
+ *   that equals the threshold is not kept. `threshold` has shape `[dSae]`: -Infinity leaves the ReLU, Infinity switches
+ *   the latent off.
+ *
+ * JumpReLU (https://arxiv.org/abs/2407.14435) has thresholds above zero, so "and above zero" says nothing new there. It
+ * is what SAELens computes for any threshold, `relu(h) * (h > threshold)`, and what lets two more kinds of SAE be this
+ * rule:
+ * - BatchTopK at inference (https://arxiv.org/abs/2412.06410), as saev and SAELens run it: its one threshold for every
+ *   latent; a plain ReLU while that is not above zero.
+ * - A gated SAE (https://arxiv.org/abs/2404.16014), whose gate `z + bGate > 0` and magnitude `relu(z · exp(rMag) + bMag)`
+ *   share the product `z`: scale column `i` of `wEnc` by `exp(rMag[i])`, then `bEnc` is `bMag` and the threshold is
+ *   `bMag − bGate · exp(rMag)`, which may be negative. Only a `z` within rounding of the gate may fall on its other side.
  */
 export type ActivationRule =
   | { kind: "relu" }
-  | { kind: "topK"; k: number; relu: boolean };
+  | { kind: "topK"; k: number; relu: boolean }
+  | { kind: "jumpRelu"; threshold: Float32Array };
 
 /** The weights of a sparse autoencoder, row-major. */
 export interface SaeWeights {
@@ -119,7 +132,25 @@ export function checkSaeWeights(weights: SaeWeights): SaeWeights {
   if (rule.kind === "topK" && !(Number.isInteger(rule.k) && rule.k >= 1 && rule.k <= dSae)) {
     throw new RangeError(`Cannot load SAE: k must be an integer between 1 and ${dSae}, current value is ${rule.k}`);
   }
+  if (rule.kind === "jumpRelu") checkThreshold(rule.threshold, dSae);
   return weights;
+}
+
+function checkThreshold(threshold: Float32Array, dSae: number): void {
+  if (threshold.length !== dSae) {
+    throw new RangeError(
+      `Cannot load SAE: threshold must hold ${dSae} numbers for dSae ${dSae}, current length is ${threshold.length}`,
+    );
+  }
+  const latent = threshold.findIndex(Number.isNaN);
+  if (latent >= 0) {
+    throw new RangeError(`Cannot load SAE: threshold of latent ${latent} must be a number, current value is NaN`);
+  }
+}
+
+/** What a pre-activation has to exceed under JumpReLU: `max(threshold, 0)`, never -0; shape `[dSae]`. */
+export function jumpReluFloors(rule: { threshold: Float32Array }): Float32Array {
+  return rule.threshold.map((threshold) => Math.max(threshold, 0));
 }
 
 /** Number of tokens in `x`, or an error that names both widths. */

@@ -144,5 +144,6 @@ export function openGallery(parts: GalleryParts): Gallery {
 }
 
 function describeDictionary({ dSae, dModel, rule }: Sae): string {
-  return `${rule.kind === "topK" ? `TopK, k = ${rule.k}` : "ReLU"}, ${formatCount(dSae)} × ${formatCount(dModel)}`;
+  const ruleName = rule.kind === "topK" ? `TopK, k = ${rule.k}` : rule.kind === "jumpRelu" ? "JumpReLU" : "ReLU";
+  return `${ruleName}, ${formatCount(dSae)} × ${formatCount(dModel)}`;
 }

@@ -18,16 +18,18 @@ export const weightsFileName = "sae_weights.safetensors";
 /** Name of the configuration within an SAE's folder. */
 export const configFileName = "cfg.json";
 
-const shapeNames = { wEnc: "W_enc", bEnc: "b_enc", wDec: "W_dec", bDec: "b_dec" } as const;
+// SAELens's names of the rules.
+const architectures = { relu: "standard", topK: "topk", jumpRelu: "jumprelu" } as const;
 
 /** Saves an SAE into `directory`, which is made if it is missing. The weights come last, so no half is ever opened. */
 export async function saveSae(sae: Sae, directory: string): Promise<void> {
-  const { dModel, dSae, wEnc, bEnc, wDec, bDec } = sae;
+  const { dModel, dSae, wEnc, bEnc, wDec, bDec, rule } = sae;
   const weights = writeSafetensors({
     W_enc: { shape: [dModel, dSae], data: wEnc },
     b_enc: { shape: [dSae], data: bEnc },
     W_dec: { shape: [dSae, dModel], data: wDec },
     b_dec: { shape: [dModel], data: bDec },
+    ...(rule.kind === "jumpRelu" ? { threshold: { shape: [dSae], data: rule.threshold } } : {}),
   });
   await makeFolder(directory);
   await replaceFile(join(directory, configFileName), JSON.stringify(toConfig(sae), undefined, 2) + "\n");
@@ -41,7 +43,7 @@ export async function saveSae(sae: Sae, directory: string): Promise<void> {
  * @throws {Error} If it is not there.
  * @throws {SyntaxError} If a file is damaged.
  * @throws {TypeError} If it is of an architecture that is not supported.
- * @throws {RangeError} If weights or `k` do not fit its sizes.
+ * @throws {RangeError} If weights, thresholds or `k` do not fit its sizes.
  */
 export async function loadSae(path: string): Promise<Sae> {
   const found = await stat(path).catch(() => undefined);
@@ -57,27 +59,28 @@ export async function loadSae(path: string): Promise<Sae> {
   const bytes = await readPart(weightsPath, path);
   const config = parseConfig(new TextDecoder().decode(await readPart(configPath, path)), configPath);
   const tensors = rethrow(path, () => readSafetensors(bytes));
-  const weights = { wEnc: [], bEnc: [], wDec: [], bDec: [] } as unknown as Record<
-    keyof typeof shapeNames,
-    Float32Array
-  >;
-  const shapes = {
-    wEnc: [config.dModel, config.dSae],
-    bEnc: [config.dSae],
-    wDec: [config.dSae, config.dModel],
-    bDec: [config.dModel],
-  };
-  for (const key of Object.keys(shapeNames) as (keyof typeof shapeNames)[]) {
-    const tensor = tensors[shapeNames[key]];
-    if (String(tensor?.shape) !== String(shapes[key])) {
+  const take = (name: string, shape: number[]): Float32Array => {
+    const tensor = tensors[name];
+    if (String(tensor?.shape) !== String(shape)) {
       throw new RangeError(
-        `Cannot open SAE ${path}: ${shapeNames[key]} must have shape [${shapes[key]}], ` +
+        `Cannot open SAE ${path}: ${name} must have shape [${shape}], ` +
           `${tensor ? `current shape is [${tensor.shape}]` : `tensors are ${Object.keys(tensors).join(", ")}`}`,
       );
     }
-    weights[key] = tensor.data;
-  }
-  return rethrow(path, () => createSae({ ...config, ...weights }, config.provenance));
+    return tensor.data;
+  };
+  const { dModel, dSae, subtractBDec, rule, provenance } = config;
+  const weights = {
+    dModel,
+    dSae,
+    wEnc: take("W_enc", [dModel, dSae]),
+    bEnc: take("b_enc", [dSae]),
+    wDec: take("W_dec", [dSae, dModel]),
+    bDec: take("b_dec", [dModel]),
+    subtractBDec,
+    rule: rule.kind === "jumpRelu" ? { ...rule, threshold: take("threshold", [dSae]) } : rule,
+  };
+  return rethrow(path, () => createSae(weights, provenance));
 }
 
 async function readPart(path: string, sae: string): Promise<Uint8Array> {
@@ -106,7 +109,7 @@ function rethrow<T>(path: string, read: () => T): T {
 function toConfig(sae: Sae): Record<string, unknown> {
   const { rule, provenance } = sae;
   return {
-    architecture: rule.kind === "topK" ? "topk" : "standard",
+    architecture: architectures[rule.kind],
     d_in: sae.dModel,
     d_sae: sae.dSae,
     ...(rule.kind === "topK" ? { k: rule.k, topk_relu: rule.relu, rescale_acts_by_decoder_norm: false } : {}),
@@ -130,7 +133,8 @@ interface SaeConfig {
   dModel: number;
   dSae: number;
   subtractBDec: boolean;
-  rule: ActivationRule;
+  /** Thresholds are with the weights. */
+  rule: Exclude<ActivationRule, { kind: "jumpRelu" }> | { kind: "jumpRelu" };
   provenance: SaeProvenance;
 }
 
@@ -158,14 +162,14 @@ function parseConfig(text: string, path: string): SaeConfig {
     }
     return value as number;
   };
-  demand("architecture", ["standard", "topk"], config.architecture);
+  demand("architecture", Object.values(architectures), config.architecture);
   // What is not written has SAELens's default.
   demand("normalize_activations", ["none"], config.normalize_activations ?? "none");
   demand("rescale_acts_by_decoder_norm", [false], config.rescale_acts_by_decoder_norm ?? false);
   demand("apply_b_dec_to_input", [true, false], config.apply_b_dec_to_input);
-  const rule: ActivationRule = config.architecture === "topk"
+  const rule: SaeConfig["rule"] = config.architecture === "topk"
     ? { kind: "topK", k: integer("k"), relu: config.topk_relu !== false }
-    : { kind: "relu" };
+    : { kind: config.architecture === "jumprelu" ? "jumpRelu" : "relu" };
   const metadata = (config.metadata ?? {}) as Record<string, unknown>;
   const name = metadata.model_name;
   return {

@@ -71,10 +71,16 @@ export async function summarize(shards: Shards, sae: Sae, options: SummarizeOpti
   return { accumulated, source };
 }
 
-/** Hex SHA-256 over an SAE's weights. */
+/** Hex SHA-256 over an SAE's weights, its thresholds included. */
 export function fingerprintSae(sae: Sae): string {
-  const hash = createHash("sha256").update(JSON.stringify([sae.rule, sae.subtractBDec]));
-  for (const { buffer, byteOffset, byteLength } of [sae.wEnc, sae.bEnc, sae.wDec, sae.bDec]) {
+  // Thresholds are as long as the dictionary: they count by their bytes, as the weights do.
+  const thresholds = sae.rule.kind === "jumpRelu" ? [sae.rule.threshold] : [];
+  const settings = JSON.stringify(
+    [sae.rule, sae.subtractBDec],
+    (name, value) => name === "threshold" ? undefined : value,
+  );
+  const hash = createHash("sha256").update(settings);
+  for (const { buffer, byteOffset, byteLength } of [sae.wEnc, sae.bEnc, sae.wDec, sae.bDec, ...thresholds]) {
     hash.update(new Uint8Array(buffer, byteOffset, byteLength));
   }
   return hash.digest("hex");

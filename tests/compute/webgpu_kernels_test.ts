@@ -26,6 +26,7 @@ const rules: ActivationRule[] = [
   { kind: "relu" },
   { kind: "topK", k: 3, relu: true },
   { kind: "topK", k: 3, relu: false },
+  { kind: "jumpRelu", threshold: new Float32Array(63) },
 ];
 const kernels: Kernel[] = [
   encodeKernel({ subtractBDec: false }),

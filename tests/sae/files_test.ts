@@ -16,6 +16,7 @@ const provenance: SaeProvenance = {
 };
 
 const topK: ActivationRule = { kind: "topK", k: 4, relu: true };
+const jumpRelu: ActivationRule = { kind: "jumpRelu", threshold: Float32Array.of(0.5, 0, -1, 2, 0.1, Infinity, 3) };
 
 const randomSae = (rule: ActivationRule, options: { subtractBDec?: boolean; provenance?: SaeProvenance } = {}): Sae =>
   createSae(randomWeights({ dModel: 5, dSae: 7 }, { rule, subtractBDec: options.subtractBDec }), options.provenance);
@@ -37,7 +38,7 @@ async function saveWithConfig(folder: string, changes: Record<string, unknown>, 
 }
 
 Deno.test("loadSae() gives back what saveSae() was given, for every rule", async () => {
-  const rules: ActivationRule[] = [{ kind: "relu" }, topK, { kind: "topK", k: 7, relu: false }];
+  const rules: ActivationRule[] = [{ kind: "relu" }, topK, { kind: "topK", k: 7, relu: false }, jumpRelu];
   for (const rule of rules) {
     for (const subtractBDec of [true, false]) {
       await inFolder(async (folder) => {
@@ -104,6 +105,45 @@ Deno.test("saveSae() writes SAELens's names", async () => {
     await saveSae(randomSae({ kind: "relu" }), folder);
     const config = JSON.parse(await readFile(join(folder, "cfg.json"), "utf8"));
     assert.deepEqual([config.architecture, config.apply_b_dec_to_input, "k" in config], ["standard", false, false]);
+    const { threshold } = readSafetensors(await readFile(join(folder, "sae_weights.safetensors")));
+    assert.equal(threshold, undefined);
+  });
+});
+
+Deno.test("saveSae() writes the thresholds of a JumpReLU as SAELens does", async () => {
+  await inFolder(async (folder) => {
+    await saveSae(randomSae(jumpRelu), folder);
+    const config = JSON.parse(await readFile(join(folder, "cfg.json"), "utf8"));
+    assert.deepEqual([config.architecture, "k" in config, "threshold" in config], ["jumprelu", false, false]);
+    const tensors = readSafetensors(await readFile(join(folder, "sae_weights.safetensors")));
+    assert.deepEqual(Object.keys(tensors), ["W_enc", "b_enc", "W_dec", "b_dec", "threshold"]);
+    assert.deepEqual(tensors.threshold, { shape: [7], data: Float32Array.of(0.5, 0, -1, 2, 0.1, Infinity, 3) });
+  });
+});
+
+Deno.test("loadSae() refuses thresholds that are missing, of another length or NaN", async () => {
+  await inFolder(async (folder) => {
+    const path = join(folder, "sae_weights.safetensors");
+    await saveSae(randomSae(jumpRelu), folder);
+    const { threshold, ...others } = readSafetensors(await readFile(path));
+    const cases: [Parameters<typeof writeSafetensors>[0], string][] = [
+      [others, "threshold must have shape [7], tensors are W_enc, b_enc, W_dec, b_dec"],
+      [
+        { ...others, threshold: { shape: [1], data: Float32Array.of(0.5) } },
+        "threshold must have shape [7], current shape is [1]",
+      ],
+      [
+        { ...others, threshold: { ...threshold, data: threshold.data.with(2, NaN) } },
+        "threshold of latent 2 must be a number, current value is NaN",
+      ],
+    ];
+    for (const [tensors, requirement] of cases) {
+      await writeFile(path, writeSafetensors(tensors));
+      await assert.rejects(loadSae(folder), {
+        name: "RangeError",
+        message: `Cannot open SAE ${folder}: ${requirement}`,
+      });
+    }
   });
 });
 
@@ -157,8 +197,8 @@ Deno.test("loadSae() refuses a configuration that is no JSON object", async () =
 
 Deno.test("loadSae() lists what it supports", async () => {
   const cases: [Record<string, unknown>, string][] = [
-    [{ architecture: "gated" }, "architecture must be one of standard, topk, current value is gated"],
-    [{ architecture: undefined }, "architecture must be one of standard, topk, current value is undefined"],
+    [{ architecture: "gated" }, "architecture must be one of standard, topk, jumprelu, current value is gated"],
+    [{ architecture: undefined }, "architecture must be one of standard, topk, jumprelu, current value is undefined"],
     [
       { normalize_activations: "expected_average_only_in" },
       "normalize_activations must be one of none, current value is expected_average_only_in",

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -175,6 +176,35 @@ Deno.test("fingerprintSae() changes with the weights and the rule, and not with 
     { ...sae, rule: { kind: "topK", k: 3, relu: true } as const },
   ];
   for (const other of others) assert.notEqual(fingerprintSae(other), fingerprint);
+});
+
+Deno.test("fingerprintSae() of a JumpReLU changes with every threshold, and not with the buffer they are in", () => {
+  const threshold = Float32Array.from({ length: dSae }, (_, latent) => latent / 2);
+  const withThreshold = (threshold: Float32Array) => fingerprintSae({ ...sae, rule: { kind: "jumpRelu", threshold } });
+  const fingerprint = withThreshold(threshold);
+  const moved = new Float32Array(dSae + 2);
+  moved.set(threshold, 1);
+  assert.equal(withThreshold(moved.subarray(1, dSae + 1)), fingerprint);
+  const others = Array.from({ length: dSae }, (_, latent) => withThreshold(threshold.with(latent, -1)));
+  const relu = fingerprintSae({ ...sae, rule: { kind: "relu" } });
+  assert.equal(new Set([fingerprint, relu, ...others]).size, dSae + 2);
+});
+
+Deno.test("fingerprintSae() of an SAE without thresholds is what stored summaries hold", () => {
+  const zeros = createSae({
+    dModel: 1,
+    dSae: 2,
+    wEnc: new Float32Array(2),
+    bEnc: new Float32Array(2),
+    wDec: new Float32Array(2),
+    bDec: new Float32Array(1),
+    subtractBDec: true,
+    rule: { kind: "topK", k: 1, relu: true },
+  });
+  // Of the text and 28 zero bytes.
+  const text = new TextEncoder().encode('[{"kind":"topK","k":1,"relu":true},true]');
+  const expected = createHash("sha256").update(text).update(new Uint8Array(28)).digest("hex");
+  assert.equal(fingerprintSae(zeros), expected);
 });
 
 Deno.test("collectHeatmaps() holds the latent on each patch of each image wanted", async () => {

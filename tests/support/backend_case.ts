@@ -17,6 +17,20 @@ export interface BackendCase {
 export const topK = (k: number, relu: boolean): ActivationRule => ({ kind: "topK", k, relu });
 /** Every positive one. */
 export const relu: ActivationRule = { kind: "relu" };
+/** Every positive one above its latent's threshold. */
+export const jumpRelu = (threshold: readonly number[]): ActivationRule => ({
+  kind: "jumpRelu",
+  threshold: Float32Array.from(threshold),
+});
+/** Thresholds of every kind in turn; the whole numbers are those that sums of small integers often equal. */
+export const mixedThresholds = (dSae: number): number[] =>
+  Array.from({ length: dSae }, (_, latent) => [0, 3, -2, 1, 1000, -0, 0.5][latent % 7]);
+
+/** A rule in the name of a test. */
+export function describeRule(rule: ActivationRule): string {
+  if (rule.kind === "topK") return `top ${rule.k}${rule.relu ? " with relu" : ""}`;
+  return rule.kind === "relu" ? "relu" : "jump relu";
+}
 
 /** Loads, runs, and disposes whatever happens. */
 export async function withSae(

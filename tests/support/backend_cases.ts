@@ -9,7 +9,16 @@
  * @module
  */
 import type { ActivationRule, Backend } from "../../lib/compute/contract.ts";
-import { type BackendCase, relu, scalarWeights, topK, withSae } from "./backend_case.ts";
+import {
+  type BackendCase,
+  describeRule,
+  jumpRelu,
+  mixedThresholds,
+  relu,
+  scalarWeights,
+  topK,
+  withSae,
+} from "./backend_case.ts";
 import { edgeCases, errorCases } from "./backend_edge_cases.ts";
 import {
   assertClose,
@@ -47,6 +56,9 @@ const shapes: Shape[] = [
   { nTokens: 3, dModel: 193, dSae: 1537, subtractBDec: true, rule: topK(1537, true) },
   { nTokens: 1, dModel: 5, dSae: 257, subtractBDec: false, rule: topK(257, false) },
   { nTokens: 2, dModel: 3, dSae: 16411, subtractBDec: true, rule: topK(40, false) },
+  { nTokens: 65, dModel: 17, dSae: 63, subtractBDec: true, rule: jumpRelu(mixedThresholds(63)) },
+  { nTokens: 130, dModel: 193, dSae: 257, subtractBDec: false, rule: jumpRelu(mixedThresholds(257)) },
+  { nTokens: 3, dModel: 5, dSae: 1537, subtractBDec: true, rule: jumpRelu(mixedThresholds(1537)) },
 ];
 
 /** Runs every case in turn; for runtimes without a test runner. */
@@ -68,13 +80,13 @@ export async function checkBackend(
 export const backendCases: readonly BackendCase[] = [
   ...shapes.flatMap((shape) => [exactCase(shape), roundedCase(shape)]),
   ...tieCases(),
+  ...thresholdCases(),
   ...edgeCases(),
   ...errorCases(),
 ];
 
 function describe({ nTokens, dModel, dSae, subtractBDec, rule }: Shape): string {
-  const ruleText = rule.kind === "relu" ? "relu" : `top ${rule.k}${rule.relu ? " with relu" : ""}`;
-  return `${nTokens} tokens, ${dModel} x ${dSae}, ${ruleText}${subtractBDec ? ", bDec subtracted" : ""}`;
+  return `${nTokens} tokens, ${dModel} x ${dSae}, ${describeRule(rule)}${subtractBDec ? ", bDec subtracted" : ""}`;
 }
 
 function exactCase(shape: Shape): BackendCase {
@@ -111,22 +123,17 @@ function roundedCase(shape: Shape): BackendCase {
   };
 }
 
-function tieCases(): BackendCase[] {
-  const row = [1, 2, 0, 2, 2, 1];
-  const expectations: { rule: ActivationRule; x: number; indices: number[]; values: number[] }[] = [
-    { rule: topK(2, true), x: 1, indices: [1, 3], values: [2, 2] },
-    { rule: topK(4, true), x: 1, indices: [0, 1, 3, 4], values: [1, 2, 2, 2] },
-    // -1 -2 0 -2 -2 -1: the zero takes one of the k places but is never kept.
-    { rule: topK(2, false), x: -1, indices: [0], values: [-1] },
-    { rule: topK(4, false), x: -1, indices: [0, 1, 5], values: [-1, -2, -1] },
-    { rule: topK(6, false), x: -1, indices: [0, 1, 3, 4, 5], values: [-1, -2, -2, -2, -1] },
-    { rule: topK(4, true), x: -1, indices: [], values: [] },
-    { rule: relu, x: -1, indices: [], values: [] },
-    { rule: relu, x: 0, indices: [], values: [] },
-    { rule: topK(3, false), x: 0, indices: [], values: [] },
-  ];
-  return expectations.map(({ rule, x, indices, values }) => ({
-    name: `encode() gives ties to the lower latent: ${JSON.stringify(rule)} of [${row.map((w) => w * x + 0)}]`,
+interface Expectation {
+  rule: ActivationRule;
+  x: number;
+  indices: number[];
+  values: number[];
+}
+
+/** One token whose pre-activations are the row times `x`. */
+function rowCase(name: string, row: number[], { rule, x, indices, values }: Expectation): BackendCase {
+  return {
+    name: `encode() ${name} of [${row.map((w) => w * x + 0)}]`,
     async run(backend) {
       await withSae(backend, scalarWeights(row, rule), async (sae) => {
         assertSameLatents(await sae.encode(Float32Array.of(x)), {
@@ -138,7 +145,46 @@ function tieCases(): BackendCase[] {
         });
       });
     },
-  }));
+  };
+}
+
+function tieCases(): BackendCase[] {
+  const row = [1, 2, 0, 2, 2, 1];
+  const expectations: Expectation[] = [
+    { rule: topK(2, true), x: 1, indices: [1, 3], values: [2, 2] },
+    { rule: topK(4, true), x: 1, indices: [0, 1, 3, 4], values: [1, 2, 2, 2] },
+    // -1 -2 0 -2 -2 -1: the zero takes one of the k places but is never kept.
+    { rule: topK(2, false), x: -1, indices: [0], values: [-1] },
+    { rule: topK(4, false), x: -1, indices: [0, 1, 5], values: [-1, -2, -1] },
+    { rule: topK(6, false), x: -1, indices: [0, 1, 3, 4, 5], values: [-1, -2, -2, -2, -1] },
+    { rule: topK(4, true), x: -1, indices: [], values: [] },
+    { rule: relu, x: -1, indices: [], values: [] },
+    { rule: relu, x: 0, indices: [], values: [] },
+    { rule: topK(3, false), x: 0, indices: [], values: [] },
+  ];
+  return expectations.map((expected) =>
+    rowCase(`gives ties to the lower latent: ${describeRule(expected.rule)}`, row, expected)
+  );
+}
+
+function thresholdCases(): BackendCase[] {
+  const row = [1, 2, 0, 2, 3, 1];
+  const [justBelow2, justAbove2] = [2 - 2 ** -23, 2 + 2 ** -22];
+  const cases: { threshold: number[]; x: number; indices: number[]; values: number[] }[] = [
+    // 2 is not above 2, nor 0 above 0.
+    { threshold: [0, 2, 0, 1, 3, 0.5], x: 1, indices: [0, 3, 5], values: [1, 2, 1] },
+    { threshold: [0, justBelow2, 0, justAbove2, 3, 1], x: 1, indices: [0, 1], values: [1, 2] },
+    // Below zero a threshold is a ReLU.
+    { threshold: [-1, -2, -3, -0, 4, -Infinity], x: 1, indices: [0, 1, 3, 5], values: [1, 2, 2, 1] },
+    { threshold: [-9, -9, -9, -9, -9, -9], x: -1, indices: [], values: [] },
+    { threshold: [Infinity, 0, 1e30, 1, 2.5, Infinity], x: 1, indices: [1, 3, 4], values: [2, 2, 3] },
+  ];
+  return cases.map(({ threshold, ...expected }) =>
+    rowCase(`keeps what is above its threshold and above zero: [${threshold}]`, row, {
+      rule: jumpRelu(threshold),
+      ...expected,
+    })
+  );
 }
 
 /** Smallest divisor above 1, so that a batch splits into images of equal size. */

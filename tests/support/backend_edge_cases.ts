@@ -6,7 +6,7 @@
  */
 import assert from "node:assert/strict";
 import type { Backend, LoadedSae, SparseLatents } from "../../lib/compute/contract.ts";
-import { type BackendCase, relu, scalarWeights, topK, withSae } from "./backend_case.ts";
+import { type BackendCase, jumpRelu, relu, scalarWeights, topK, withSae } from "./backend_case.ts";
 import { assertCloseLatents, assertSameLatents, assertSameMaxima, assertSameNumbers } from "./numeric_assertions.ts";
 import {
   randomFloats,
@@ -24,7 +24,8 @@ export function edgeCases(): BackendCase[] {
     {
       name: "encode() keeps k entries of all-negative rows without relu, and none with it",
       async run(backend) {
-        for (const [rule, kept] of [[topK(5, false), 5], [topK(5, true), 0], [relu, 0]] as const) {
+        const below = jumpRelu(Array(63).fill(-100));
+        for (const [rule, kept] of [[topK(5, false), 5], [topK(5, true), 0], [relu, 0], [below, 0]] as const) {
           const weights = { ...randomWeights({ dModel: 5, dSae: 63 }, { rule }), bEnc: new Float32Array(63).fill(-50) };
           const x = randomFloats(3 * 5, seededRandom(3));
           await withSae(backend, weights, async (sae) => {
@@ -50,6 +51,33 @@ export function edgeCases(): BackendCase[] {
             tokens: Int32Array.of(-1, 1, -1, -1, -1, 0),
           });
         });
+      },
+    },
+    {
+      name: "imageMaxima() leaves out tokens whose value is not above the threshold of the latent",
+      async run(backend) {
+        await withSae(backend, scalarWeights([1, 1, 1, -1], jumpRelu([0, 2, 2.5, -5])), async (sae) => {
+          const maxima = await sae.imageMaxima(Float32Array.of(2, 3, 3, 1, -1, 2), { tokensPerImage: 3 });
+          assert.deepEqual(maxima, {
+            nImages: 2,
+            dSae: 4,
+            // Latent 1 is 2 on the last token, which is not above 2; latent 3 is above -5 everywhere.
+            values: Float32Array.of(3, 3, 3, 0, 2, 0, 0, 1),
+            tokens: Int32Array.of(1, 1, 1, -1, 2, -1, -1, 1),
+          });
+        });
+      },
+    },
+    {
+      name: "load() leaves thresholds as they are, and takes a view into a larger buffer",
+      async run(backend) {
+        const whole = Float32Array.of(9, 9, -3, 2, 0, 9);
+        const before = whole.slice();
+        const rule = { kind: "jumpRelu", threshold: whole.subarray(2, 5) } as const;
+        await withSae(backend, scalarWeights([1, 2, 3], rule), async (sae) => {
+          assert.deepEqual((await sae.encode(Float32Array.of(1))).values, Float32Array.of(1, 3));
+        });
+        assert.deepEqual(whole, before);
       },
     },
     {
@@ -83,7 +111,7 @@ export function edgeCases(): BackendCase[] {
     {
       name: "encode() keeps nothing of a token that holds NaN, and leaves its neighbors alone",
       async run(backend) {
-        for (const rule of [relu, topK(2, true), topK(2, false), topK(3, false)]) {
+        for (const rule of [relu, topK(2, true), topK(2, false), topK(3, false), jumpRelu([0.5, -1, 3])]) {
           await withSae(backend, scalarWeights([1, -2, 3], rule), async (sae) => {
             const clean = await sae.encode(Float32Array.of(1, 2));
             const dirty = await sae.encode(Float32Array.of(1, NaN, 2));
@@ -159,6 +187,16 @@ export function errorCases(): BackendCase[] {
       name: "load() rejects k beyond the dictionary",
       message: /^Cannot load SAE: k must be an integer between 1 and 7, current value is 8$/,
       call: (backend) => backend.load({ ...weights, rule: topK(8, true) }),
+    },
+    {
+      name: "load() rejects thresholds for another dictionary",
+      message: /^Cannot load SAE: threshold must hold 7 numbers for dSae 7, current length is 1$/,
+      call: (backend) => backend.load({ ...weights, rule: jumpRelu([0.5]) }),
+    },
+    {
+      name: "load() rejects a threshold that is NaN",
+      message: /^Cannot load SAE: threshold of latent 5 must be a number, current value is NaN$/,
+      call: (backend) => backend.load({ ...weights, rule: jumpRelu([0, 1, -1, Infinity, 0, NaN, 2]) }),
     },
     {
       name: "encode() rejects activations of another width",

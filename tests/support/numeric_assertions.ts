@@ -51,7 +51,7 @@ export function assertCloseLatents(actual: SparseLatents, weights: SaeWeights, x
   assert.equal(actual.offsets.length, expected.nTokens + 1);
   for (let t = 0; t < expected.nTokens; t++) {
     const row = pre.subarray(t * dSae, (t + 1) * dSae);
-    const boundaries = rule.kind === "relu" ? [0] : [0, row.slice().sort()[dSae - rule.k]];
+    const line = rule.kind === "topK" ? row.slice().sort()[dSae - rule.k] : 0;
     const kept = actual.indices.subarray(actual.offsets[t], actual.offsets[t + 1]);
     const wanted = new Set(expected.indices.subarray(expected.offsets[t], expected.offsets[t + 1]));
     kept.forEach((latent, i) => {
@@ -65,6 +65,7 @@ export function assertCloseLatents(actual: SparseLatents, weights: SaeWeights, x
     const disputed = [...kept].filter((latent) => !wanted.has(latent))
       .concat([...wanted].filter((latent) => !kept.includes(latent)));
     for (const latent of disputed) {
+      const boundaries = [0, rule.kind === "jumpRelu" ? rule.threshold[latent] : line];
       const distance = Math.min(...boundaries.map((boundary) => Math.abs(row[latent] - boundary)));
       assert.ok(
         distance <= tolerance,

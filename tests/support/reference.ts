@@ -27,6 +27,9 @@ export function referencePreActivations(weights: SaeWeights, x: Float32Array): F
 export function referenceKept(pre: Float64Array, rule: ActivationRule): number[] {
   const latents = Array.from(pre.keys());
   if (rule.kind === "relu") return latents.filter((latent) => pre[latent] > 0);
+  if (rule.kind === "jumpRelu") {
+    return latents.filter((latent) => pre[latent] > rule.threshold[latent] && pre[latent] > 0);
+  }
   const largest = latents.sort((a, b) => pre[b] - pre[a] || a - b).slice(0, rule.k);
   return largest.filter((latent) => rule.relu ? pre[latent] > 0 : pre[latent] !== 0).sort((a, b) => a - b);
 }

@@ -46,7 +46,7 @@ async function loadOnCpu(weights: SaeWeights, threads: number): Promise<LoadedSa
   const { dModel, dSae } = weights;
   const session = await createSession(buildEncoder(weights), { threads });
   const tokensPerRun = Math.max(1, Math.floor(SCRATCH_BYTES / (4 * dSae)));
-  const run = weights.rule.kind === "topK" ? runTopK : runRelu;
+  const run = weights.rule.kind === "topK" ? runTopK : runFloor;
   let disposed = false;
 
   const encode = async (x: Float32Array): Promise<SparseLatents> => {
@@ -113,7 +113,8 @@ async function runTopK(session: InferenceSession, x: Float32Array, weights: SaeW
   return { nTokens, dSae, offsets, indices: indices.subarray(0, end), values: values.subarray(0, end) };
 }
 
-async function runRelu(session: InferenceSession, x: Float32Array, weights: SaeWeights): Promise<SparseLatents> {
+/** Entries come as the rule wants them: for ReLU and JumpReLU. */
+async function runFloor(session: InferenceSession, x: Float32Array, weights: SaeWeights): Promise<SparseLatents> {
   const results = await runGraph(session, x, weights.dModel);
   const tokens = results[graphNames.tokens].data as Int32Array;
   const latents = results[graphNames.latents].data as Int32Array;

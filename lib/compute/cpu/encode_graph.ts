@@ -5,7 +5,7 @@
  * @module
  */
 import { buildOnnx, type NodeSpec, type TensorSpec } from "../../onnx/build.ts";
-import type { SaeWeights } from "../contract.ts";
+import { jumpReluFloors, type SaeWeights } from "../contract.ts";
 
 /** Names of what the graphs take and make. */
 export const graphNames = { x: "x", values: "values", latents: "latents", tokens: "tokens" } as const;
@@ -15,7 +15,7 @@ export const graphNames = { x: "x", values: "values", latents: "latents", tokens
  *
  * - `topK`: `values` and `latents` of shape `[nTokens, k]`, in no order within a token. Of equal pre-activations
  *   onnxruntime keeps the lower latent index, as the ONNX specification of TopK asks.
- * - `relu`: `values`, `latents` and `tokens` of shape `[nEntries]`, ordered by token, then latent.
+ * - `relu`, `jumpRelu`: `values`, `latents` and `tokens` of shape `[nEntries]`, ordered by token, then latent.
  */
 export function buildEncoder(weights: SaeWeights): Uint8Array {
   const { dModel, dSae, wEnc, bEnc, bDec, subtractBDec, rule } = weights;
@@ -39,7 +39,7 @@ export function buildEncoder(weights: SaeWeights): Uint8Array {
     );
   } else {
     nodes.push(
-      { op: "Greater", inputs: ["h", "zero"], outputs: ["active"] },
+      { op: "Greater", inputs: ["h", "floor"], outputs: ["active"] },
       { op: "NonZero", inputs: ["active"], outputs: ["position_rows"] },
       { op: "Transpose", inputs: ["position_rows"], outputs: ["positions"] },
       { op: "GatherND", inputs: ["h", "positions"], outputs: [graphNames.values] },
@@ -48,8 +48,9 @@ export function buildEncoder(weights: SaeWeights): Uint8Array {
       { op: "Reshape", inputs: ["tokens_row", "flat"], outputs: [graphNames.tokens] },
       { op: "Reshape", inputs: ["latents_row", "flat"], outputs: [graphNames.latents] },
     );
+    const floor = rule.kind === "jumpRelu" ? jumpReluFloors(rule) : Float32Array.of(0);
     constants.push(
-      { name: "zero", dims: [1], data: Float32Array.of(0) },
+      { name: "floor", dims: [floor.length], data: floor },
       { name: "flat", dims: [1], data: BigInt64Array.of(-1n) },
     );
   }

@@ -6,6 +6,7 @@
  * @module
  */
 import type { ActivationRule } from "../contract.ts";
+import type { Binding } from "./kernel.ts";
 
 /**
  * `sort_key(value)`: a u32 that orders like the float does. NaN is 0, below everything, so it takes one of the `k`
@@ -22,23 +23,43 @@ fn sort_key(value: f32) -> u32 {
 `;
 
 /**
- * `is_kept(value, latent, threshold)` for a rule. `threshold` is what the select kernel found for the token: the key of
- * the k-th largest value, and the last latent that may be kept among those equal to it. ReLU ignores it.
+ * The buffer that a rule reads beside the pre-activations, which a kernel with {@linkcode isKeptWgsl} has to bind.
+ *
+ * - topK: `thresholds`, what the select kernel found for each token: the key of the k-th largest value, and the last
+ *   latent that may be kept among those equal to it.
+ * - jumpRelu: `floors`, what a value of each latent has to exceed. They are not negative, so that their bits, read as u32,
+ *   are their order.
+ */
+export function ruleBindings(rule: ActivationRule): Binding[] {
+  if (rule.kind === "topK") return [["thresholds", "read", "vec2u"]];
+  if (rule.kind === "jumpRelu") return [["floors", "read", "u32"]];
+  return [];
+}
+
+/**
+ * `is_kept(value, latent, threshold)` for a rule, where `threshold` is `threshold_of(token)`: a kernel that stays with one
+ * token reads it once. Only topK has a threshold of a token, the others ignore it.
  */
 export function isKeptWgsl(rule: ActivationRule): string {
   return SORT_KEY_WGSL + /* wgsl */ `
+fn threshold_of(token: u32) -> vec2u {
+  return ${rule.kind === "topK" ? "thresholds[token]" : "vec2u()"};
+}
+
 fn is_kept(value: f32, latent: u32, threshold: vec2u) -> bool {
   let key = sort_key(value);
-  ${
-    rule.kind === "topK"
-      ? "if (key < threshold.x || (key == threshold.x && latent > threshold.y)) { return false; }"
-      : "// Every positive value is kept."
-  }
-  ${
-    rule.kind === "topK" && !rule.relu
-      ? "return key != 0u && key != KEY_OF_ZERO && key != KEY_OF_ZERO - 1u; // neither NaN nor a zero"
-      : "return key > KEY_OF_ZERO;"
-  }
+  ${keptIf(rule)}
 }
 `;
+}
+
+function keptIf(rule: ActivationRule): string {
+  if (rule.kind === "relu") return "return key > KEY_OF_ZERO;";
+  if (rule.kind === "jumpRelu") return "return key > (KEY_OF_ZERO | floors[latent]);";
+  return `if (key < threshold.x || (key == threshold.x && latent > threshold.y)) { return false; }
+  ${
+    rule.relu
+      ? "return key > KEY_OF_ZERO;"
+      : "return key != 0u && key != KEY_OF_ZERO && key != KEY_OF_ZERO - 1u; // neither NaN nor a zero"
+  }`;
 }

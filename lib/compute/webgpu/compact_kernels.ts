@@ -8,8 +8,8 @@
  * @module
  */
 import type { ActivationRule } from "../contract.ts";
-import { isKeptWgsl } from "./activation_wgsl.ts";
-import { type Kernel, padToVec4, WORKGROUP_SIZE } from "./kernel.ts";
+import { isKeptWgsl, ruleBindings } from "./activation_wgsl.ts";
+import { type Binding, declareBindings, type Kernel, padToVec4, WORKGROUP_SIZE } from "./kernel.ts";
 
 /** What both kernels are made from. */
 export interface CompactShape {
@@ -21,7 +21,7 @@ export interface CompactShape {
 export function countKernel(shape: CompactShape): Kernel {
   const { inputs, functions } = common(shape);
   const code = /* wgsl */ `${functions}
-${declare([...inputs, ["counts", "read_write", "u32"]])}
+${declareBindings([...inputs, ["counts", "read_write", "u32"]])}
 
 var<workgroup> total: atomic<u32>;
 
@@ -49,7 +49,7 @@ export function writeKernel(shape: CompactShape): Kernel {
     ["values", "read_write", "f32"],
   ];
   const code = /* wgsl */ `${functions}
-${declare(bindings)}
+${declareBindings(bindings)}
 
 var<workgroup> scan: array<u32, ${WORKGROUP_SIZE}>;
 
@@ -86,17 +86,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   return { label: `write kept of ${shape.dSae}`, code, bindings: bindings.map(([name]) => name) };
 }
 
-type Binding = [name: string, access: "read" | "read_write", element: string];
-
-function declare(bindings: Binding[]): string {
-  return bindings
-    .map(([name, access, element], i) => `@group(0) @binding(${i}) var<storage, ${access}> ${name}: array<${element}>;`)
-    .join("\n");
-}
-
 function common({ dSae, rule }: CompactShape): { inputs: Binding[]; functions: string } {
-  const inputs: Binding[] = [["pre", "read", "f32"]];
-  if (rule.kind === "topK") inputs.push(["thresholds", "read", "vec2u"]);
+  const inputs: Binding[] = [["pre", "read", "f32"], ...ruleBindings(rule)];
   const functions = /* wgsl */ `
 const D_SAE = ${dSae}u;
 const PRE_PITCH = ${padToVec4(dSae)}u;
@@ -105,7 +96,7 @@ const WORKGROUP_SIZE = ${WORKGROUP_SIZE}u;
 ${isKeptWgsl(rule)}
 // Bit i says whether latent 32 * word + i of the token is kept.
 fn kept_word(token: u32, word: u32) -> u32 {
-  let threshold = ${rule.kind === "topK" ? "thresholds[token]" : "vec2u()"};
+  let threshold = threshold_of(token);
   let begin = word * 32u;
   let end = min(begin + 32u, D_SAE);
   var bits = 0u;

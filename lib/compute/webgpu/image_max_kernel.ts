@@ -5,8 +5,8 @@
  * @module
  */
 import type { ActivationRule } from "../contract.ts";
-import { isKeptWgsl } from "./activation_wgsl.ts";
-import { type Kernel, padToVec4, WORKGROUP_SIZE } from "./kernel.ts";
+import { isKeptWgsl, ruleBindings } from "./activation_wgsl.ts";
+import { type Binding, declareBindings, type Kernel, padToVec4, WORKGROUP_SIZE } from "./kernel.ts";
 
 /**
  * Kernel of the image maxima. `params` holds the tokens of each image that are in `pre`, and the index within the image
@@ -14,7 +14,12 @@ import { type Kernel, padToVec4, WORKGROUP_SIZE } from "./kernel.ts";
  */
 export function imageMaxKernel(shape: { dSae: number; rule: ActivationRule }): Kernel {
   const { dSae, rule } = shape;
-  const usesThresholds = rule.kind === "topK";
+  const bindings: Binding[] = [
+    ["pre", "read", "f32"],
+    ["max_values", "read_write", "f32"],
+    ["max_tokens", "read_write", "i32"],
+    ...ruleBindings(rule),
+  ];
   const code = /* wgsl */ `
 const D_SAE = ${dSae}u;
 const PRE_PITCH = ${padToVec4(dSae)}u;
@@ -22,10 +27,7 @@ const PRE_PITCH = ${padToVec4(dSae)}u;
 struct Params { n_tokens: u32, first_token: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> pre: array<f32>;
-@group(0) @binding(2) var<storage, read_write> max_values: array<f32>;
-@group(0) @binding(3) var<storage, read_write> max_tokens: array<i32>;
-${usesThresholds ? "@group(0) @binding(4) var<storage, read> thresholds: array<vec2u>;" : ""}
+${declareBindings(bindings, { first: 1 })}
 ${isKeptWgsl(rule)}
 @compute @workgroup_size(${WORKGROUP_SIZE})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
@@ -42,7 +44,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     let token = group.y * params.n_tokens + t;
     let value = pre[token * PRE_PITCH + latent];
     let key = sort_key(value);
-    if (key > best_key && is_kept(value, latent, ${usesThresholds ? "thresholds[token]" : "vec2u()"})) {
+    if (key > best_key && is_kept(value, latent, threshold_of(token))) {
       best_key = key;
       best_token = i32(params.first_token + t);
     }
@@ -51,8 +53,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   max_tokens[cell] = best_token;
 }
 `;
-  const bindings = ["params", "pre", "max_values", "max_tokens", ...(usesThresholds ? ["thresholds"] : [])];
-  return { label: `image maxima of ${dSae}`, code, bindings };
+  return { label: `image maxima of ${dSae}`, code, bindings: ["params", ...bindings.map(([name]) => name)] };
 }
 
 /** Grid of the kernel for `nImages` images. */

@@ -18,6 +18,23 @@ export interface Kernel {
   readonly bindings: readonly string[];
 }
 
+/** A storage buffer of a kernel. */
+export type Binding = readonly [name: string, access: "read" | "read_write", element: string];
+
+/** WGSL that declares storage buffers of group 0, one binding after the other. */
+export function declareBindings(
+  bindings: readonly Binding[],
+  options: {
+    /** Binding of the first one. @default {0} */
+    first?: number;
+  } = {},
+): string {
+  const { first = 0 } = options;
+  return bindings.map(([name, access, element], i) =>
+    `@group(0) @binding(${first + i}) var<storage, ${access}> ${name}: array<${element}>;`
+  ).join("\n");
+}
+
 /** Invocations of a workgroup in the kernels that give a workgroup one token. */
 export const WORKGROUP_SIZE = 256;
 

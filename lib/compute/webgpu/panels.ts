@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { SaeWeights } from "../contract.ts";
+import { jumpReluFloors, type SaeWeights } from "../contract.ts";
 import type { GpuDevice } from "./device.ts";
 import { padToVec4 } from "./kernel.ts";
 
@@ -26,6 +26,8 @@ export interface DeviceWeights {
   /** Padded to whole vec4, as is `bDec`. */
   readonly bEnc: GPUBuffer;
   readonly bDec: GPUBuffer;
+  /** What a pre-activation has to exceed, shape `[dSae]`; only for the jumpRelu rule. */
+  readonly floors?: GPUBuffer;
 }
 
 /** Where the panels of a dictionary begin and end, so that none is larger than `maxBytes`. */
@@ -71,8 +73,8 @@ export async function uploadWeights(
 }
 
 /** Frees what {@linkcode uploadWeights} made. */
-export function freeWeights({ panels, bEnc, bDec }: DeviceWeights): void {
-  for (const buffer of [bEnc, bDec, ...panels.flatMap(({ wEnc, wDec }) => [wEnc, wDec])]) buffer.destroy();
+export function freeWeights({ panels, bEnc, bDec, floors }: DeviceWeights): void {
+  for (const buffer of [bEnc, bDec, floors, ...panels.flatMap(({ wEnc, wDec }) => [wEnc, wDec])]) buffer?.destroy();
 }
 
 async function uploadAll(
@@ -82,7 +84,7 @@ async function uploadAll(
     upload: (label: string, length: number, fill: (destination: Float32Array) => void) => Promise<GPUBuffer>;
   },
 ): Promise<DeviceWeights> {
-  const { dModel, dSae, wEnc, bEnc, wDec, bDec } = weights;
+  const { dModel, dSae, wEnc, bEnc, wDec, bDec, rule } = weights;
   const { maxBytes, upload } = options;
   const panels: Panel[] = [];
   for (const { begin, end } of cutPanels(weights, { maxBytes })) {
@@ -103,5 +105,8 @@ async function uploadAll(
     panels,
     bEnc: await upload("b_enc", padToVec4(dSae), (destination) => destination.set(bEnc)),
     bDec: await upload("b_dec", padToVec4(dModel), (destination) => destination.set(bDec)),
+    floors: rule.kind === "jumpRelu"
+      ? await upload("floors", dSae, (destination) => destination.set(jumpReluFloors(rule)))
+      : undefined,
   };
 }

@@ -163,6 +163,7 @@ export class WebGpuSae implements LoadedSae {
       pre: await this.#scratch.storage("pre", 4 * nTokens * padToVec4(dSae)),
       b_enc: this.#weights.bEnc,
       b_dec: this.#weights.bDec,
+      ...(this.#weights.floors && { floors: this.#weights.floors }),
     };
     this.#gpu.write(buffers.x, padded);
     const dispatches: Dispatch[] = this.#weights.panels.map(({ begin, end, wEnc }) => ({
