@@ -7,6 +7,7 @@ import { Command, CommanderError } from "commander";
 import process from "node:process";
 import denoConfig from "./deno.json" with { type: "json" };
 import { atlasCommand } from "./cli/atlas.ts";
+import { describeCommand } from "./cli/describe.ts";
 import { demoCommand } from "./cli/demo.ts";
 import { recordCommand } from "./cli/record.ts";
 import { type CommandContext, printJsonError, reportError } from "./cli/report.ts";
@@ -51,7 +52,7 @@ function makeProgram(context: CommandContext): Command {
     .showHelpAfterError("Run with --help to see what there is.")
     .configureOutput({ getOutHelpWidth: () => Math.min(process.stdout.columns ?? 80, maxHelpColumns) })
     .addHelpText("after", "\nStart with `demo`: it does all of it on embedded data and needs no options.");
-  for (const make of [demoCommand, recordCommand, summarizeCommand, atlasCommand]) {
+  for (const make of [demoCommand, recordCommand, summarizeCommand, atlasCommand, describeCommand]) {
     program.addCommand(make(context).copyInheritedSettings(program));
   }
   return program;

@@ -80,9 +80,11 @@ export { createWebGpuBackend, type WebGpuBackendOptions } from "./lib/compute/we
 export { describeAdapter, findGpuAdapter, type FindGpuAdapterOptions, isSoftwareAdapter } from "./lib/runtime/gpu.ts";
 
 // SAE: dictionaries.
-export { createSae, type Sae, type SaeProvenance } from "./lib/sae/sae.ts";
+export { createSae, describeSae, type Sae, type SaeProvenance } from "./lib/sae/sae.ts";
 export { loadSae, saveSae } from "./lib/sae/files.ts";
 export { measureReconstruction, type Reconstruction } from "./lib/sae/reconstruction.ts";
+export type { DictionaryOptions } from "./lib/checkpoints/dictionary.ts";
+export { openTensorFile, type TensorDtype, type TensorEntry, type TensorFile } from "./lib/checkpoints/tensor_file.ts";
 export { type NamedTensor, readSafetensors, writeSafetensors } from "./lib/checkpoints/safetensors.ts";
 export { type NpyArray, type NpyData, readNpy } from "./lib/checkpoints/npy.ts";
 

@@ -1,9 +1,13 @@
 /**
- * Reads and writes safetensors: named tensors of float32 numbers behind a JSON header.
+ * Reads and writes safetensors: named tensors of float32 numbers behind a JSON header. Files of other kinds of numbers,
+ * and files too large to read whole, are opened by their layout.
  * Format: https://github.com/huggingface/safetensors#format
  *
  * @module
  */
+import { type ByteSource, damaged, refused } from "./byte_source.ts";
+import { bytesPerNumber, type TensorDtype } from "./dtypes.ts";
+import { checkStoredTensor, countNumbers, rowMajorStrides, type TensorLayout } from "./tensor_layout.ts";
 
 /** One tensor. */
 export interface NamedTensor {
@@ -59,48 +63,118 @@ export function writeSafetensors(tensors: Readonly<Record<string, NamedTensor>>)
  * @throws {TypeError} If a tensor does not hold float32 numbers.
  */
 export function readSafetensors(bytes: Uint8Array): Record<string, NamedTensor> {
-  const fail = (required: string): never => {
-    throw new SyntaxError(`Cannot read safetensors: ${required}`);
-  };
-  if (bytes.length < 8) fail(`the file must hold a header, its length is ${bytes.length} bytes`);
-  const headerLength = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
-  if (headerLength > MAX_HEADER_BYTES || 8 + headerLength > bytes.length) {
-    fail(`the header must lie within the file, its length is given as ${headerLength} bytes of ${bytes.length}`);
-  }
-  let header: Record<string, { dtype?: unknown; shape?: unknown; data_offsets?: unknown } | null> | null;
-  try {
-    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(8, 8 + headerLength)));
-  } catch {
-    return fail("the header must be JSON");
-  }
-  if (typeof header !== "object" || header === null || Array.isArray(header)) {
-    return fail("the header must be a JSON object");
-  }
-  const tensors: [string, NamedTensor][] = [];
-  for (const [name, entry] of Object.entries(header)) {
-    if (name === METADATA_NAME) continue;
-    if (typeof entry !== "object" || entry === null) return fail(`tensor ${name} must be a JSON object`);
-    const { dtype, shape, data_offsets: offsets } = entry;
-    if (dtype !== "F32") {
-      throw new TypeError(`Cannot read safetensors: dtype of tensor ${name} must be F32, current value is ${dtype}`);
-    }
-    if (!isSizes(shape) || !isSizes(offsets) || offsets.length !== 2) {
-      return fail(`tensor ${name} must have a shape and two offsets`);
-    }
-    const nNumbers = countNumbers(shape);
-    const [start, end] = offsets.map((offset) => 8 + headerLength + offset);
-    if (end - start !== 4 * nNumbers || end > bytes.length) {
-      fail(
-        `tensor ${name} of shape [${shape}] must lie within the file, its bytes are ${start} to ${end} of ${bytes.length}`,
-      );
-    }
-    tensors.push([name, { shape, data: new Float32Array(new Uint8Array(bytes.subarray(start, end)).buffer) }]);
-  }
-  return Object.fromEntries(tensors);
+  const context = { file: "safetensors", size: bytes.length, start: 0 };
+  const end = headerEnd(bytes, context);
+  const { tensors } = parseHeader(bytes.subarray(8, end), { ...context, end, dtypes: { F32: "float32" } });
+  const read = tensors.map(({ name, shape, position, length }): [string, NamedTensor] => {
+    return [name, {
+      shape,
+      data: new Float32Array(new Uint8Array(bytes.subarray(position, position + length)).buffer),
+    }];
+  });
+  return Object.fromEntries(read);
 }
 
-function countNumbers(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
+/** Whether a file's first nine bytes are those of safetensors: a length below 4 GiB, then the brace of the header. */
+export function looksLikeSafetensors(head: Uint8Array): boolean {
+  return head.length >= 9 && head[8] === 0x7b && head.subarray(4, 8).every((byte) => byte === 0);
+}
+
+/**
+ * Layout of the safetensors that begin at byte `start` of a file, of which the header alone is read.
+ *
+ * @throws {SyntaxError} If they are damaged or cut short.
+ * @throws {TypeError} If a tensor holds another kind of numbers than {@linkcode TensorDtype} lists.
+ */
+export async function readSafetensorsLayout(source: ByteSource, { start }: { start: number }): Promise<TensorLayout> {
+  const context = { file: source.name, size: source.size, start };
+  const end = headerEnd(await source.read(start, Math.min(8, source.size - start)), context);
+  const header = await source.read(start + 8, end - start - 8);
+  const { tensors, metadata } = parseHeader(header, { ...context, end, dtypes });
+  return {
+    format: "safetensors",
+    tensors: new Map(tensors.map(({ name, dtype, shape, position, length }) => {
+      const tensor = { dtype, shape, strides: rowMajorStrides(shape), position, bigEndian: false };
+      return [name, checkStoredTensor(tensor, { file: source.name, name, storage: { position, length } })];
+    })),
+    values: new Map(metadata.map(([key, text]) => [`${METADATA_NAME}.${key}`, text])),
+  };
+}
+
+const dtypes: Readonly<Record<string, TensorDtype>> = {
+  F64: "float64",
+  F32: "float32",
+  F16: "float16",
+  BF16: "bfloat16",
+  I64: "int64",
+  I32: "int32",
+  I16: "int16",
+  I8: "int8",
+  U8: "uint8",
+  BOOL: "bool",
+};
+
+/** What error messages call the file, its size, and where in it the safetensors begin. */
+interface HeaderContext {
+  readonly file: string;
+  readonly size: number;
+  readonly start: number;
+}
+
+/** Where the header ends and the numbers begin, by the length that it follows. */
+function headerEnd(bytes: Uint8Array, { file, size, start }: HeaderContext): number {
+  if (bytes.length < 8) throw damaged(file, `the file must hold a header, its length is ${bytes.length} bytes`);
+  const length = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
+  if (length > MAX_HEADER_BYTES || start + 8 + length > size) {
+    throw damaged(file, `the header must lie within the file, its length is given as ${length} bytes of ${size}`);
+  }
+  return start + 8 + length;
+}
+
+interface HeaderTensor {
+  readonly name: string;
+  readonly dtype: TensorDtype;
+  readonly shape: readonly number[];
+  readonly position: number;
+  readonly length: number;
+}
+
+function parseHeader(
+  bytes: Uint8Array,
+  { file, size, end, dtypes }: HeaderContext & { end: number; dtypes: Readonly<Record<string, TensorDtype>> },
+): { tensors: HeaderTensor[]; metadata: [string, unknown][] } {
+  let header: Record<string, { dtype?: unknown; shape?: unknown; data_offsets?: unknown } | null> | null;
+  try {
+    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch {
+    throw damaged(file, "the header must be JSON");
+  }
+  if (typeof header !== "object" || header === null || Array.isArray(header)) {
+    throw damaged(file, "the header must be a JSON object");
+  }
+  const tensors: HeaderTensor[] = [];
+  for (const [name, entry] of Object.entries(header)) {
+    if (name === METADATA_NAME) continue;
+    if (typeof entry !== "object" || entry === null) throw damaged(file, `tensor ${name} must be a JSON object`);
+    const { dtype, shape, data_offsets: offsets } = entry;
+    if (typeof dtype !== "string" || !Object.hasOwn(dtypes, dtype)) {
+      const allowed = Object.keys(dtypes);
+      const required = allowed.length === 1 ? allowed[0] : `one of ${allowed.join(", ")}`;
+      throw refused(file, `dtype of tensor ${name} must be ${required}, current value is ${dtype}`);
+    }
+    if (!isSizes(shape) || !isSizes(offsets) || offsets.length !== 2) {
+      throw damaged(file, `tensor ${name} must have a shape and two offsets`);
+    }
+    const [first, last] = offsets.map((offset) => end + offset);
+    if (last - first !== bytesPerNumber[dtypes[dtype]] * countNumbers(shape) || last > size) {
+      throw damaged(
+        file,
+        `tensor ${name} of shape [${shape}] must lie within the file, its bytes are ${first} to ${last} of ${size}`,
+      );
+    }
+    tensors.push({ name, dtype: dtypes[dtype], shape, position: first, length: last - first });
+  }
+  return { tensors, metadata: Object.entries(header[METADATA_NAME] ?? {}) };
 }
 
 function isSizes(value: unknown): value is number[] {

@@ -9,7 +9,7 @@ import { readImage, type RgbImage } from "../images/decode.ts";
 import { cropForDisplay, outputSize } from "../images/pixels.ts";
 import type { ImageSource } from "../images/source.ts";
 import type { PixelTransform } from "../images/transform.ts";
-import type { Sae } from "../sae/sae.ts";
+import { describeRule, type Sae } from "../sae/sae.ts";
 import type { Shards } from "../shards/read.ts";
 import { collectHeatmaps, type Heatmaps, type LatentOnImage } from "../summary/heatmaps.ts";
 import type { Summary } from "../summary/summary.ts";
@@ -133,7 +133,7 @@ export function openGallery(parts: GalleryParts): Gallery {
           // Many towers are called model.onnx: their folder tells them apart.
           Model: metadata.model.path.split(/[\\/]/).slice(-2).join("/"),
           Layer: layer,
-          Dictionary: describeDictionary(sae),
+          Dictionary: `${describeRule(sae.rule)}, ${formatCount(sae.dSae)} × ${formatCount(sae.dModel)}`,
           Images: summary.nImages,
           Tokens: summary.nTokens,
           ...facts,
@@ -141,9 +141,4 @@ export function openGallery(parts: GalleryParts): Gallery {
       });
     },
   };
-}
-
-function describeDictionary({ dSae, dModel, rule }: Sae): string {
-  const ruleName = rule.kind === "topK" ? `TopK, k = ${rule.k}` : rule.kind === "jumpRelu" ? "JumpReLU" : "ReLU";
-  return `${ruleName}, ${formatCount(dSae)} × ${formatCount(dModel)}`;
 }

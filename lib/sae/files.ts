@@ -7,9 +7,11 @@
  */
 import { readFile, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import type { DictionaryOptions } from "../checkpoints/dictionary.ts";
 import { readSafetensors, writeSafetensors } from "../checkpoints/safetensors.ts";
 import type { ActivationRule } from "../compute/contract.ts";
 import { makeFolder, replaceFile } from "../runtime/files.ts";
+import { loadCheckpoint } from "./checkpoint.ts";
 import { createSae, type Sae, type SaeProvenance } from "./sae.ts";
 
 /** Name of the weights within an SAE's folder. */
@@ -37,21 +39,23 @@ export async function saveSae(sae: Sae, directory: string): Promise<void> {
 }
 
 /**
- * Opens an SAE.
+ * Opens an SAE: one of ours, or a checkpoint of saev or CLIP-Scope.
  *
- * @param path Its folder, or a file in it.
+ * @param path Its folder, a file in it, or a checkpoint.
+ * @param options Decisions to overrule. By default the SAE is read as it was trained; `describeSae()` says how.
  * @throws {Error} If it is not there.
  * @throws {SyntaxError} If a file is damaged.
  * @throws {TypeError} If it is of an architecture that is not supported.
  * @throws {RangeError} If weights, thresholds or `k` do not fit its sizes.
  */
-export async function loadSae(path: string): Promise<Sae> {
+export async function loadSae(path: string, options: DictionaryOptions = {}): Promise<Sae> {
   const found = await stat(path).catch(() => undefined);
   if (found === undefined) {
     throw new Error(
-      `Cannot open SAE ${path}: there must be a folder or a safetensors file of that name, there is none`,
+      `Cannot open SAE ${path}: there must be a folder or a file of that name, there is none`,
     );
   }
+  if (found.isFile() && !/\.(safetensors|json)$/.test(path)) return await loadCheckpoint(path, options);
   const folder = found.isDirectory() ? path : dirname(path);
   const isWeights = found.isFile() && basename(path) !== configFileName;
   const weightsPath = isWeights ? path : join(folder, weightsFileName);
@@ -77,8 +81,13 @@ export async function loadSae(path: string): Promise<Sae> {
     bEnc: take("b_enc", [dSae]),
     wDec: take("W_dec", [dSae, dModel]),
     bDec: take("b_dec", [dModel]),
-    subtractBDec,
-    rule: rule.kind === "jumpRelu" ? { ...rule, threshold: take("threshold", [dSae]) } : rule,
+    subtractBDec: options.subtractBDec ?? subtractBDec,
+    rule: options.rule ??
+      (rule.kind === "jumpRelu"
+        ? { ...rule, threshold: take("threshold", [dSae]) }
+        : rule.kind === "topK"
+        ? { ...rule, k: options.k ?? rule.k }
+        : rule),
   };
   return rethrow(path, () => createSae(weights, provenance));
 }

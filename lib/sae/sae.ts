@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { checkSaeWeights, type SaeWeights } from "../compute/contract.ts";
+import { type ActivationRule, checkSaeWeights, type SaeWeights } from "../compute/contract.ts";
 
 /** Where an SAE belongs: what its activations were recorded from. Each is `undefined` where it is not known. */
 export interface SaeProvenance {
@@ -13,6 +13,10 @@ export interface SaeProvenance {
   readonly layer?: number;
   /** Which tokens it was trained on. */
   readonly tokens?: "patches" | "cls" | "all";
+  /** Format of the checkpoint that it came from, if it is not ours. */
+  readonly format?: string;
+  /** What was decided when that was read, and why: files leave it out. */
+  readonly decisions?: readonly string[];
   /** Everything else that is known about its training. */
   readonly training?: Readonly<Record<string, unknown>>;
 }
@@ -44,4 +48,34 @@ export function checkSaeFits(sae: SaeWeights, dModel: number, options: { what: s
         `SAE that was trained on this model`,
     );
   }
+}
+
+/** What an SAE is, in a few lines for people: sizes, rule, input, origin, and what was decided when it was read. */
+export function describeSae(sae: Sae): string {
+  const { dModel, dSae, subtractBDec, provenance } = sae;
+  const { format, model, layer, tokens, decisions = [] } = provenance;
+  const origin = [
+    model && `model ${model.name}`,
+    layer !== undefined && `layer ${layer}`,
+    tokens && `trained on ${tokens}`,
+  ].filter(Boolean);
+  return [
+    `${dSae} latents for activations of width ${dModel}${format ? `, from ${format}` : ""}`,
+    `Activation: ${describeRule(sae.rule)}`,
+    `Input: ${subtractBDec ? "b_dec is subtracted" : "as it is, b_dec is not subtracted"}`,
+    `Origin: ${origin.length > 0 ? origin.join(", ") : "the file does not tell"}`,
+    ...decisions.map((decision) => `- ${decision}`),
+  ].join("\n");
+}
+
+/** An activation rule in words. */
+export function describeRule(rule: ActivationRule): string {
+  if (rule.kind === "relu") return "ReLU";
+  if (rule.kind === "topK") return `TopK, k = ${rule.k}${rule.relu ? "" : ", negative values kept"}`;
+  const { threshold } = rule;
+  const [lowest, highest] = threshold.reduce(([low, high], t) => [Math.min(low, t), Math.max(high, t)], [
+    Infinity,
+    -Infinity,
+  ]);
+  return `JumpReLU, threshold ${lowest === highest ? lowest : `${lowest} to ${highest}`}`;
 }

@@ -164,7 +164,7 @@ Deno.test("loadSae() says what is missing", async () => {
     const nowhere = join(folder, "nowhere");
     await assert.rejects(loadSae(nowhere), {
       name: "Error",
-      message: `Cannot open SAE ${nowhere}: there must be a folder or a safetensors file of that name, there is none`,
+      message: `Cannot open SAE ${nowhere}: there must be a folder or a file of that name, there is none`,
     });
     await assert.rejects(loadSae(folder), {
       name: "Error",

@@ -1,0 +1,86 @@
+/**
+ * NumPy's `.npz` files: a zip archive with one `.npy` entry an array. Arrays are read from where they lie in the file,
+ * so entries must be uncompressed, as `numpy.savez` writes them.
+ * Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+ *
+ * @module
+ */
+import { type ByteSource, damaged, refused } from "./byte_source.ts";
+import { bytesPerNumber, type TensorDtype } from "./dtypes.ts";
+import { checkStoredTensor, rowMajorStrides, type StoredTensor, type TensorLayout } from "./tensor_layout.ts";
+import { locateZipEntry, type ZipEntry } from "./zip.ts";
+
+const dtypes: Readonly<Record<string, TensorDtype>> = {
+  f8: "float64",
+  f4: "float32",
+  f2: "float16",
+  i8: "int64",
+  i4: "int32",
+  i2: "int16",
+  i1: "int8",
+  u1: "uint8",
+  b1: "bool",
+};
+
+// Headers hold a dtype and a shape; NumPy itself refuses longer ones.
+const MAX_HEADER_BYTES = 10_000;
+
+/**
+ * Layout of an archive of arrays.
+ *
+ * @throws {SyntaxError} If it is damaged, or holds no arrays.
+ * @throws {TypeError} If an array is compressed, or of a kind that is not supported.
+ */
+export async function readNpzLayout(
+  source: ByteSource,
+  entries: ReadonlyMap<string, ZipEntry>,
+): Promise<TensorLayout> {
+  const tensors = new Map<string, StoredTensor>();
+  for (const entry of entries.values()) {
+    if (!entry.name.endsWith(".npy")) continue;
+    if (entry.isDeflated) {
+      throw refused(source.name, `zip entry ${entry.name} must be stored as it is, it is compressed: use numpy.savez`);
+    }
+    tensors.set(entry.name.slice(0, -".npy".length), await readArrayHeader(source, entry));
+  }
+  if (tensors.size === 0) {
+    throw damaged(source.name, "a zip archive must hold the data.pkl of torch or the npy arrays of NumPy");
+  }
+  return { format: "npz", tensors, values: new Map() };
+}
+
+async function readArrayHeader(source: ByteSource, entry: ZipEntry): Promise<StoredTensor> {
+  const position = await locateZipEntry(source, entry);
+  const fail = (required: string) => damaged(source.name, `array ${entry.name} ${required}`);
+  const bytes = await source.read(position, Math.min(entry.length, 12 + MAX_HEADER_BYTES));
+  if (bytes.length < 12 || bytes[0] !== 0x93 || new TextDecoder().decode(bytes.subarray(1, 6)) !== "NUMPY") {
+    throw fail(`must begin with "\\x93NUMPY"`);
+  }
+  const view = new DataView(bytes.buffer);
+  const isWide = bytes[6] >= 2;
+  const start = isWide ? 12 : 10;
+  const length = start + (isWide ? view.getUint32(8, true) : view.getUint16(8, true));
+  if (length > bytes.length) throw fail("must begin with its header, it was cut short");
+  const header = new TextDecoder().decode(bytes.subarray(start, length));
+  const [, order, kind] = /'descr':\s*'([<>|=])(\w+)'/.exec(header) ?? [];
+  const sizes = /'shape':\s*\(([^)]*)\)/.exec(header)?.[1];
+  if (sizes === undefined) throw fail("must give its shape");
+  if (kind === undefined || !Object.hasOwn(dtypes, kind)) {
+    throw refused(
+      source.name,
+      `descr of array ${entry.name} must be one of ${
+        Object.keys(dtypes).join(", ")
+      }, current header is ${header.trim()}`,
+    );
+  }
+  const shape = sizes.split(",").map((size) => size.trim()).filter((size) => size !== "").map(Number);
+  const dtype = dtypes[kind];
+  const isFortran = /'fortran_order':\s*True/.test(header);
+  return checkStoredTensor({
+    dtype,
+    shape,
+    strides: isFortran ? rowMajorStrides(shape.toReversed()).reverse() : rowMajorStrides(shape),
+    position: position + length,
+    bigEndian: order === ">" && bytesPerNumber[dtype] > 1,
+  }, { file: source.name, name: entry.name, storage: { position: position + length, length: entry.length - length } });
+}

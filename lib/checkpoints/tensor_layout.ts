@@ -1,0 +1,200 @@
+/**
+ * Where each tensor of a file lies, in a form that all containers share, and the one reader that follows it. Views with
+ * any strides (transposed, expanded, sliced) come out row-major; only bytes that are needed are read, in pieces of
+ * bounded size.
+ *
+ * @module
+ */
+import { type ByteSource, damaged, refused } from "./byte_source.ts";
+import { bytesPerNumber, swapBytes, type TensorDtype, widen } from "./dtypes.ts";
+
+/** Numbers in the file, as PyTorch describes them: an offset, a shape and strides. */
+export interface StoredTensor {
+  readonly dtype: TensorDtype;
+  readonly shape: readonly number[];
+  /** Steps between neighbors along each axis, in numbers, 0 or more. */
+  readonly strides: readonly number[];
+  /** Where the first number begins, in bytes from the start of the file. */
+  readonly position: number;
+  readonly bigEndian: boolean;
+}
+
+/** What a container's reader finds out when a file is opened. */
+export interface TensorLayout {
+  readonly format: "torch-zip" | "torch-legacy" | "safetensors" | "npz";
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
+  readonly values: ReadonlyMap<string, unknown>;
+}
+
+// A view may repeat numbers (stride 0), but not so often that a small file fills the memory.
+const MAX_REPEATED_NUMBERS = 2 ** 24;
+const MAX_AXES = 64;
+
+/** Strides of a row-major tensor. */
+export function rowMajorStrides(shape: readonly number[]): number[] {
+  const strides = new Array<number>(shape.length);
+  for (let axis = shape.length - 1, step = 1; axis >= 0; step *= shape[axis--]) strides[axis] = step;
+  return strides;
+}
+
+/** Number of numbers in a tensor of a shape. */
+export function countNumbers(shape: readonly number[]): number {
+  return shape.includes(0) ? 0 : shape.reduce((product, size) => product * size, 1);
+}
+
+/** Numbers from the first to the last that a view touches, both included. */
+function countSpan(shape: readonly number[], strides: readonly number[]): number {
+  if (shape.includes(0)) return 0;
+  return shape.reduce((span, size, axis) => span + (size - 1) * strides[axis], 1);
+}
+
+/**
+ * Throws unless a tensor's description makes sense and it lies within its storage; returns it, so that it reads inline.
+ *
+ * @param storage Where the storage lies in the file, in bytes.
+ * @throws {SyntaxError} If it does not.
+ */
+export function checkStoredTensor(
+  tensor: StoredTensor,
+  { file, name, storage }: { file: string; name: string; storage: { position: number; length: number } },
+): StoredTensor {
+  const { dtype, shape, strides, position } = tensor;
+  const isSize = (value: unknown) => Number.isSafeInteger(value) && value as number >= 0;
+  if (!shape.every(isSize) || !strides.every(isSize) || shape.length !== strides.length || shape.length > MAX_AXES) {
+    throw damaged(file, `tensor ${name} must have as many sizes as strides, integers of 0 or more`);
+  }
+  const width = bytesPerNumber[dtype];
+  const nNumbers = countNumbers(shape);
+  const span = countSpan(shape, strides);
+  if (!(position >= storage.position && position + width * span <= storage.position + storage.length)) {
+    throw damaged(
+      file,
+      `tensor ${name} of shape [${shape}] and strides [${strides}] must lie within its storage of ${storage.length} bytes`,
+    );
+  }
+  if (nNumbers > Math.max(storage.length / width, MAX_REPEATED_NUMBERS)) {
+    throw refused(
+      file,
+      `tensor ${name} must not repeat more than ${MAX_REPEATED_NUMBERS} numbers, its shape is [${shape}]`,
+    );
+  }
+  return tensor;
+}
+
+/** All numbers of a tensor, row-major. */
+export async function readTensor(source: ByteSource, tensor: StoredTensor): Promise<Float32Array> {
+  const { dtype, shape, strides, position, bigEndian } = tensor;
+  const numbers = new Float32Array(countNumbers(shape));
+  if (numbers.length === 0) return numbers;
+  const steps = rowMajorStrides(shape);
+  const isRowMajor = shape.every((size, axis) => size === 1 || strides[axis] === steps[axis]);
+  if (isRowMajor && dtype === "float32" && !bigEndian) {
+    await source.readInto(new Uint8Array(numbers.buffer), position);
+    return numbers;
+  }
+  // Two axes at least, as gather() needs them.
+  const extra = new Array<number>(Math.max(0, 2 - shape.length)).fill(1);
+  await fill({ shape: [...extra, ...shape], strides: [...extra, ...strides], first: 0, target: 0 });
+  return numbers;
+
+  async function fill(piece: Piece): Promise<void> {
+    const span = countSpan(piece.shape, piece.strides);
+    if (isReadAtOnce(span * bytesPerNumber[dtype], span / countNumbers(piece.shape))) {
+      const width = bytesPerNumber[dtype];
+      const bytes = await source.read(position + piece.first * width, span * width);
+      if (bigEndian) swapBytes(bytes, dtype);
+      return gather(widen(bytes, dtype), piece, { numbers, steps: [...extra, ...steps] });
+    }
+    for (const half of halve(piece, [...extra, ...steps])) await fill(half);
+  }
+}
+
+/**
+ * Rows `first` to `first + count` of a tensor along its first axis, row-major.
+ *
+ * @throws {RangeError} If the tensor has no such rows.
+ */
+export function readRowsOf(
+  source: ByteSource,
+  tensor: StoredTensor,
+  { name, first, count }: { name: string; first: number; count: number },
+): Promise<Float32Array> {
+  const { shape, strides, dtype, position } = tensor;
+  if (shape.length === 0) {
+    throw new RangeError(`Cannot read rows of tensor ${name}: the tensor must have an axis, its shape is []`);
+  }
+  const isCount = (value: number) => Number.isSafeInteger(value) && value >= 0;
+  if (!isCount(first) || !isCount(count) || first + count > shape[0]) {
+    throw new RangeError(
+      `Cannot read rows of tensor ${name}: rows must lie within 0 to ${shape[0]}, ` +
+        `current first is ${first} and count is ${count}`,
+    );
+  }
+  return readTensor(source, {
+    ...tensor,
+    shape: [count, ...shape.slice(1)],
+    position: position + first * strides[0] * bytesPerNumber[dtype],
+  });
+}
+
+/** A part of a view: where it starts in the storage and in the row-major result, both in numbers. */
+interface Piece {
+  readonly shape: readonly number[];
+  readonly strides: readonly number[];
+  readonly first: number;
+  readonly target: number;
+}
+
+/** Small spans are cheapest in one read, gaps included; larger ones are, as long as most of their numbers are wanted. */
+function isReadAtOnce(spanBytes: number, numbersPerWanted: number): boolean {
+  return spanBytes <= 2 ** 16 || (spanBytes <= 2 ** 24 && numbersPerWanted <= 8);
+}
+
+/** The two halves of a piece along the axis with the longest steps. */
+function halve({ shape, strides, first, target }: Piece, steps: readonly number[]): [Piece, Piece] {
+  const longest = Math.max(...strides.filter((_, axis) => shape[axis] > 1));
+  const axis = strides.findIndex((stride, i) => stride === longest && shape[i] > 1);
+  const size = Math.floor(shape[axis] / 2);
+  return [
+    { shape: shape.with(axis, size), strides, first, target },
+    {
+      shape: shape.with(axis, shape[axis] - size),
+      strides,
+      first: first + size * strides[axis],
+      target: target + size * steps[axis],
+    },
+  ];
+}
+
+// Sides of the squares that the last two axes are copied in: what one pass touches stays in the processor's cache.
+const TILE = 32;
+
+/** Copies a piece, whose span `from` holds, to its place in the result. */
+function gather(
+  from: Float32Array,
+  { shape, strides, target }: Piece,
+  { numbers, steps }: { numbers: Float32Array; steps: readonly number[] },
+): void {
+  const last = shape.length - 1;
+  copy(0, 0, target);
+
+  function copy(axis: number, source: number, target: number): void {
+    if (axis < last - 1) {
+      for (let i = 0; i < shape[axis]; i++) copy(axis + 1, source + i * strides[axis], target + i * steps[axis]);
+      return;
+    }
+    const [rows, columns] = [shape[axis], shape[last]];
+    const [rowStride, columnStride, rowStep] = [strides[axis], strides[last], steps[axis]];
+    for (let top = 0; top < rows; top += TILE) {
+      for (let left = 0; left < columns; left += TILE) {
+        const bottom = Math.min(top + TILE, rows);
+        const right = Math.min(left + TILE, columns);
+        for (let row = top; row < bottom; row++) {
+          const start = source + row * rowStride;
+          const end = target + row * rowStep;
+          for (let column = left; column < right; column++) numbers[end + column] = from[start + column * columnStride];
+        }
+      }
+    }
+  }
+}
