@@ -174,6 +174,17 @@ Deno.test("openTensorFile() reads tensors whose kind is given beside their bytes
   });
 });
 
+Deno.test("openTensorFile() reads tensors that carry attributes, which it drops", async () => {
+  const tensor = tensorOpcodes({ length: 6, shape: [6], strides: [1] });
+  const [rebuild, args] = tensor.slice(0, -1).split("_v2\n");
+  const tagged = `ctorch._tensor\n_rebuild_from_type_v2\n(${rebuild}_v2\nctorch\nTensor\n${args}}U\x03tagK\x01stR`;
+  const parameter = `ctorch._utils\n_rebuild_parameter_with_state\n(${tensor}\x89}}U\x03tagK\x01stR`;
+  for (const pickle of [tagged, parameter]) {
+    const file = await openTensorFile(makeTorchZip(pickle, sixNumbers));
+    assert.deepEqual([await file.read(""), file.values], [Float32Array.of(1, 2, 3, 4, 5, 6), new Map()]);
+  }
+});
+
 Deno.test("openTensorFile() bounds how deep and how wide a pickle unfolds", async () => {
   const cyclic = "]q\x00h\x00a";
   const deep = `${"]".repeat(100)}${"a".repeat(99)}`;
