@@ -39,7 +39,7 @@ export function atlasCommand({ signal, steps }: CommandContext): Command {
     .description("Write web pages about the latents: grids with heat maps, plots, statistics. They open from disk.")
     .requiredOption("--shards <dir>", "folder made by record", path)
     .requiredOption("--summary <path>", "folder made by summarize, or the summary.arrow in it", path)
-    .requiredOption("--sae <path>", "folder or safetensors file of the SAE", path)
+    .requiredOption("--sae <path>", "folder, safetensors file or checkpoint of the SAE", path)
     .requiredOption("--out <dir>", "folder for the pages", path)
     .option("--images <path>", "where the images are now, if they have moved", path)
     .option("--latents <list>", "latents to show, such as 12,7 (default: all that were active)", latentList)

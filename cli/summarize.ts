@@ -36,7 +36,7 @@ export function summarizeCommand({ signal, steps }: CommandContext): Command {
     .description("Find the top images and statistics of every latent in one pass over a recording.")
     .requiredOption("--shards <dir>", "folder made by record", path)
     .requiredOption("--layer <n>", "recorded layer that the SAE belongs to; -1 is the last one recorded", layerNumber)
-    .requiredOption("--sae <path>", "folder or safetensors file of the SAE", path)
+    .requiredOption("--sae <path>", "folder, safetensors file or checkpoint of the SAE", path)
     .requiredOption("--out <dir>", "folder for summary.arrow", path)
     .addOption(
       new Option("--tokens <which>", "tokens to count").choices(["patches", "cls", "all"]).default("patches"),

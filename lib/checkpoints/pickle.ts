@@ -5,30 +5,7 @@
  *
  * @module
  */
-import { PickleMachine } from "./pickle_machine.ts";
-
-/** A Python global that is allowed. */
-export interface PickleGlobal {
-  /** Dotted name, such as "torch.FloatStorage". */
-  readonly name: string;
-  /** What calling it in Python gives; absent for those that are only named. */
-  readonly call?: (args: readonly unknown[]) => unknown;
-}
-
-/** How to read a pickle. */
-export interface ReadPickleOptions {
-  /** What error messages call the file. */
-  readonly file: string;
-  /** Globals that are allowed, by dotted name. */
-  readonly globals: ReadonlyMap<string, PickleGlobal>;
-  /** What a persistent id stands for. */
-  readonly persistentLoad: (id: unknown) => unknown;
-  /**
-   * Where the pickle begins, in bytes.
-   * @default {0}
-   */
-  readonly start?: number;
-}
+import { PickleMachine, type ReadPickleOptions } from "./pickle_machine.ts";
 
 /** Longest pickle worth reading, in bytes. */
 export const MAX_PICKLE_BYTES = 2 ** 25;

@@ -5,7 +5,29 @@
  * @module
  */
 import { damaged, refused } from "./byte_source.ts";
-import type { PickleGlobal, ReadPickleOptions } from "./pickle.ts";
+
+/** A Python global that is allowed. */
+export interface PickleGlobal {
+  /** Dotted name, such as "torch.FloatStorage". */
+  readonly name: string;
+  /** What calling it in Python gives; absent for those that are only named. */
+  readonly call?: (args: readonly unknown[]) => unknown;
+}
+
+/** How to read a pickle. */
+export interface ReadPickleOptions {
+  /** What error messages call the file. */
+  readonly file: string;
+  /** Globals that are allowed, by dotted name. */
+  readonly globals: ReadonlyMap<string, PickleGlobal>;
+  /** What a persistent id stands for. */
+  readonly persistentLoad: (id: unknown) => unknown;
+  /**
+   * Where the pickle begins, in bytes.
+   * @default {0}
+   */
+  readonly start?: number;
+}
 
 /** Thrown where the bytes end before the pickle does, so that a caller who has more can read on. */
 export class PickleCutShort extends SyntaxError {}

@@ -6,7 +6,7 @@
  */
 import { damaged, refused } from "./byte_source.ts";
 import { bytesPerNumber, isTensorDtype, type TensorDtype } from "./dtypes.ts";
-import type { PickleGlobal } from "./pickle.ts";
+import type { PickleGlobal } from "./pickle_machine.ts";
 
 /** A run of numbers in a file, which tensors are views of. */
 export class TorchStorage {

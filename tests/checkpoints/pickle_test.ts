@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { type PickleGlobal, readPickle } from "../../lib/checkpoints/pickle.ts";
+import { readPickle } from "../../lib/checkpoints/pickle.ts";
+import type { PickleGlobal } from "../../lib/checkpoints/pickle_machine.ts";
 import { PickleCutShort } from "../../lib/checkpoints/pickle_machine.ts";
 
 /** A pickle of opcodes and text, one byte a character. */

@@ -146,7 +146,7 @@ Deno.test("summarize refuses recordings and SAEs that are not whole or do not fi
       [{ shards: at("cut") }, /shard_000000\.arrow: its size must be \d+ bytes, current size is 5000/],
       [{ shards: at("hole") }, /shard_000000\.arrow: its size must be \d+ bytes, the file is missing/],
       [{ shards: newer }, /format version must be at most 1, current value is 9; update sparsight to read it$/],
-      [{ sae: at("nowhere") }, /^Cannot open SAE .*nowhere: there must be a folder or a safetensors file/],
+      [{ sae: at("nowhere") }, /^Cannot open SAE .*nowhere: there must be a folder or a file of that name/],
       [{ sae: at("empty") }, /^Cannot open SAE .*empty: it must hold sae_weights\.safetensors/],
       [{ sae: at("no_cfg") }, /^Cannot open SAE .*no_cfg: it must hold cfg\.json/],
       [{ sae: at("cut_sae") }, /^Cannot open SAE .*cut_sae: /],
