@@ -7,6 +7,7 @@
  */
 import { type ByteSource, damaged, refused } from "./byte_source.ts";
 import { bytesPerNumber, type TensorDtype } from "./dtypes.ts";
+import { type NpyHeader, readNpyHeader } from "./npy.ts";
 import { checkStoredTensor, rowMajorStrides, type StoredTensor, type TensorLayout } from "./tensor_layout.ts";
 import { locateZipEntry, type ZipEntry } from "./zip.ts";
 
@@ -51,36 +52,26 @@ export async function readNpzLayout(
 
 async function readArrayHeader(source: ByteSource, entry: ZipEntry): Promise<StoredTensor> {
   const position = await locateZipEntry(source, entry);
-  const fail = (required: string) => damaged(source.name, `array ${entry.name} ${required}`);
   const bytes = await source.read(position, Math.min(entry.length, 12 + MAX_HEADER_BYTES));
-  if (bytes.length < 12 || bytes[0] !== 0x93 || new TextDecoder().decode(bytes.subarray(1, 6)) !== "NUMPY") {
-    throw fail(`must begin with "\\x93NUMPY"`);
+  let header: NpyHeader;
+  try {
+    header = readNpyHeader(bytes);
+  } catch (error) {
+    const reason = (error as Error).message.replace(/^Cannot read npy: /, "");
+    throw damaged(source.name, `array ${entry.name} must be whole: ${reason}`);
   }
-  const view = new DataView(bytes.buffer);
-  const isWide = bytes[6] >= 2;
-  const start = isWide ? 12 : 10;
-  const length = start + (isWide ? view.getUint32(8, true) : view.getUint16(8, true));
-  if (length > bytes.length) throw fail("must begin with its header, it was cut short");
-  const header = new TextDecoder().decode(bytes.subarray(start, length));
-  const [, order, kind] = /'descr':\s*'([<>|=])(\w+)'/.exec(header) ?? [];
-  const sizes = /'shape':\s*\(([^)]*)\)/.exec(header)?.[1];
-  if (sizes === undefined) throw fail("must give its shape");
-  if (kind === undefined || !Object.hasOwn(dtypes, kind)) {
-    throw refused(
-      source.name,
-      `descr of array ${entry.name} must be one of ${
-        Object.keys(dtypes).join(", ")
-      }, current header is ${header.trim()}`,
-    );
+  const { descr, shape, isFortran, length } = header;
+  const kind = descr.slice(1);
+  if (!/^[<>|=]/.test(descr) || !Object.hasOwn(dtypes, kind)) {
+    const kinds = Object.keys(dtypes).join(", ");
+    throw refused(source.name, `descr of array ${entry.name} must be one of ${kinds}, current value is ${descr}`);
   }
-  const shape = sizes.split(",").map((size) => size.trim()).filter((size) => size !== "").map(Number);
   const dtype = dtypes[kind];
-  const isFortran = /'fortran_order':\s*True/.test(header);
   return checkStoredTensor({
     dtype,
     shape,
     strides: isFortran ? rowMajorStrides(shape.toReversed()).reverse() : rowMajorStrides(shape),
     position: position + length,
-    bigEndian: order === ">" && bytesPerNumber[dtype] > 1,
+    bigEndian: descr[0] === ">" && bytesPerNumber[dtype] > 1,
   }, { file: source.name, name: entry.name, storage: { position: position + length, length: entry.length - length } });
 }

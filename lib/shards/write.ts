@@ -109,7 +109,7 @@ export async function writeShards(
     }
   } catch (error) {
     // Stopped on purpose: keep what is done. Anything else leaves the shards that were complete.
-    if (signal?.aborted) await closeShard();
+    if (signal?.aborted && error === signal.reason) await closeShard();
     else await writer?.abandon();
     throw error;
   }
