@@ -81,7 +81,8 @@ export { describeAdapter, findGpuAdapter, type FindGpuAdapterOptions, isSoftware
 
 // SAE: dictionaries.
 export { createSae, describeSae, type Sae, type SaeProvenance } from "./lib/sae/sae.ts";
-export { loadSae, saveSae } from "./lib/sae/files.ts";
+export { loadSae } from "./lib/sae/load.ts";
+export { saveSae } from "./lib/sae/save.ts";
 export { measureReconstruction, type Reconstruction } from "./lib/sae/reconstruction.ts";
 export type { DictionaryOptions } from "./lib/checkpoints/dictionary.ts";
 export { openTensorFile, type TensorDtype, type TensorEntry, type TensorFile } from "./lib/checkpoints/tensor_file.ts";

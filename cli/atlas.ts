@@ -10,7 +10,7 @@ import { Command } from "commander";
 import { openBackend } from "../lib/compute/select.ts";
 import { openGallery } from "../lib/figures/gallery.ts";
 import { openImages } from "../lib/images/open.ts";
-import { loadSae } from "../lib/sae/files.ts";
+import { loadSae } from "../lib/sae/load.ts";
 import type { RecordingMetadata } from "../lib/shards/format.ts";
 import { openShards } from "../lib/shards/read.ts";
 import type { SummarySource } from "../lib/summary/accumulate.ts";

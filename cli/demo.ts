@@ -14,7 +14,7 @@ import { openImages } from "../lib/images/open.ts";
 import { selectImages } from "../lib/images/select.ts";
 import type { ImageSource } from "../lib/images/source.ts";
 import { textTable } from "../lib/notebook/table.ts";
-import { loadSae } from "../lib/sae/files.ts";
+import { loadSae } from "../lib/sae/load.ts";
 import { measureReconstruction } from "../lib/sae/reconstruction.ts";
 import { openShards } from "../lib/shards/read.ts";
 import { writeShards } from "../lib/shards/write.ts";

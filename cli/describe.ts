@@ -4,7 +4,7 @@
  * @module
  */
 import { Command } from "commander";
-import { loadSae } from "../lib/sae/files.ts";
+import { loadSae } from "../lib/sae/load.ts";
 import { describeSae } from "../lib/sae/sae.ts";
 import { count, jsonOption, path, printResult } from "./report.ts";
 

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { Command, Option } from "commander";
 import { openBackend } from "../lib/compute/select.ts";
 import { makeFolder } from "../lib/runtime/files.ts";
-import { loadSae } from "../lib/sae/files.ts";
+import { loadSae } from "../lib/sae/load.ts";
 import { openShards } from "../lib/shards/read.ts";
 import { saveSummary } from "../lib/summary/file.ts";
 import { summarize } from "../lib/summary/summarize.ts";

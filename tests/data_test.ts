@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { embeddedPaths } from "../lib/embedded.ts";
 import { openImages } from "../lib/images/open.ts";
 import { selectImages } from "../lib/images/select.ts";
-import { loadSae } from "../lib/sae/files.ts";
+import { loadSae } from "../lib/sae/load.ts";
 import { openVit } from "../lib/vit/vit.ts";
 
 const data = (name: string) => fileURLToPath(new URL(`../data/${name}`, import.meta.url));

@@ -15,6 +15,8 @@
  * - `relu`: every positive pre-activation is kept.
  * - `topK`: the `k` largest pre-activations of a token are kept (ties go to the lower latent index). With `relu: true`
  *   those that are not positive are dropped; with `relu: false` negative ones survive, as in saev's TopK.
+ * - `batchTopK`: the `k` largest pre-activations of the whole batch that is encoded are kept, negative ones too: what
+ *   saev's BatchTopK did in July and August 2025. Latents depend on the batch.
  * - `jumpRelu`: a pre-activation is kept, unchanged, where it is above the threshold of its latent and above zero; one
  *   that equals the threshold is not kept. `threshold` has shape `[dSae]`: -Infinity leaves the ReLU, Infinity switches
  *   the latent off.
@@ -31,7 +33,39 @@
 export type ActivationRule =
   | { kind: "relu" }
   | { kind: "topK"; k: number; relu: boolean }
+  | { kind: "batchTopK"; k: number }
   | { kind: "jumpRelu"; threshold: Float32Array };
+
+/** A rule that looks at one token at a time: what the kernels and graphs of a back end know. */
+export type TokenRule = Exclude<ActivationRule, { kind: "batchTopK" }>;
+
+/**
+ * How activations are normalized before they are encoded. The reconstruction is brought back by the inverse, so it
+ * compares with the activations as they were given.
+ *
+ * - `none`: not at all.
+ * - `affine`: `(clamp(x) − mean) / scale`, fixed, each of shape `[dModel]`; `clamp` bounds `x` first, if it is there.
+ * - `layerNorm`: each token on its own: `(x − mean(x)) / (std(x) + epsilon)` over its dimensions, `std` unbiased, as
+ *   OpenAI's, SAELens's and ViT-Prisma's autoencoders have it.
+ * - `constantNorm`: each token on its own: `x · √dModel / ‖x‖`, SAELens's `constant_norm_rescale`.
+ * - `batch`: `(x − mean) / (std + epsilon)` of each dimension over the tokens of the batch, `std` unbiased, as
+ *   CLIP-Scope trained. It needs at least two tokens, and latents depend on the batch: measure the mean and scale of the
+ *   data once and use `affine` wherever that matters.
+ */
+export type InputNormalization =
+  | { kind: "none" }
+  | { kind: "affine"; mean: Float32Array; scale: Float32Array; clamp?: readonly [low: number, high: number] }
+  | { kind: "layerNorm"; epsilon: number }
+  | { kind: "constantNorm" }
+  | { kind: "batch"; epsilon: number };
+
+/** What a normalization took from the tokens themselves: `x = normalized · scale + mean`. */
+export interface InputStatistics {
+  /** Whether there is one entry a token (shape `[nTokens]`) or one a dimension (shape `[dModel]`). */
+  readonly per: "token" | "dimension";
+  readonly mean: Float32Array;
+  readonly scale: Float32Array;
+}
 
 /** The weights of a sparse autoencoder, row-major. */
 export interface SaeWeights {
@@ -49,8 +83,20 @@ export interface SaeWeights {
   readonly bDec: Float32Array;
   /** Whether `bDec` is subtracted from the input before encoding. */
   readonly subtractBDec: boolean;
+  /**
+   * How activations are normalized before all else.
+   *
+   * @default {{ kind: "none" }}
+   */
+  readonly normalization?: InputNormalization;
   /** How pre-activations become latents. */
   readonly rule: ActivationRule;
+}
+
+/** Weights whose conventions a back end has taken care of already: a rule of one token, no normalization. */
+export interface TokenWeights extends SaeWeights {
+  readonly rule: TokenRule;
+  readonly normalization?: undefined;
 }
 
 /**
@@ -66,6 +112,8 @@ export interface SparseLatents {
   readonly indices: Uint32Array;
   /** Activation of each entry, shape `[nEntries]`. */
   readonly values: Float32Array;
+  /** What `decode` needs to bring the reconstruction back, where the normalization depends on the tokens. */
+  readonly statistics?: InputStatistics;
 }
 
 /** The maximum of each latent over each image's tokens. */
@@ -132,8 +180,35 @@ export function checkSaeWeights(weights: SaeWeights): SaeWeights {
   if (rule.kind === "topK" && !(Number.isInteger(rule.k) && rule.k >= 1 && rule.k <= dSae)) {
     throw new RangeError(`Cannot load SAE: k must be an integer between 1 and ${dSae}, current value is ${rule.k}`);
   }
+  if (rule.kind === "batchTopK" && !(Number.isInteger(rule.k) && rule.k >= 1)) {
+    throw new RangeError(`Cannot load SAE: k must be an integer of 1 or more, current value is ${rule.k}`);
+  }
   if (rule.kind === "jumpRelu") checkThreshold(rule.threshold, dSae);
+  if (weights.normalization !== undefined) checkNormalization(weights.normalization, dModel);
   return weights;
+}
+
+/**
+ * Throws unless `normalization` fits activations of width `dModel`.
+ *
+ * @throws {RangeError} If it has another width, or numbers that cannot be divided by.
+ */
+export function checkNormalization(normalization: InputNormalization, dModel: number): void {
+  const fail = (what: string, wanted: string, current: unknown): never => {
+    throw new RangeError(`Cannot load SAE: ${what} must be ${wanted}, current value is ${current}`);
+  };
+  if (normalization.kind === "layerNorm" || normalization.kind === "batch") {
+    const { epsilon } = normalization;
+    if (!(Number.isFinite(epsilon) && epsilon >= 0)) fail("epsilon of the normalization", "0 or more", epsilon);
+  }
+  if (normalization.kind !== "affine") return;
+  const { mean, scale, clamp } = normalization;
+  if (mean.length !== dModel) fail("length of the normalization's mean", `dModel ${dModel}`, mean.length);
+  if (scale.length !== dModel) fail("length of the normalization's scale", `dModel ${dModel}`, scale.length);
+  if (!mean.every(Number.isFinite)) fail("mean of the normalization", "finite", mean.find((m) => !Number.isFinite(m)));
+  const bad = scale.find((s) => !(Number.isFinite(s) && s > 0));
+  if (bad !== undefined) fail("scale of the normalization", "above 0 and finite", bad);
+  if (clamp !== undefined && !(clamp[0] <= clamp[1])) fail("clamp of the normalization", "a low and a high end", clamp);
 }
 
 function checkThreshold(threshold: Float32Array, dSae: number): void {

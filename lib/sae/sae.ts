@@ -3,14 +3,17 @@
  *
  * @module
  */
-import { type ActivationRule, checkSaeWeights, type SaeWeights } from "../compute/contract.ts";
+import { type ActivationRule, checkSaeWeights, type InputNormalization, type SaeWeights } from "../compute/contract.ts";
+import type { HookPoint } from "../vit/hooks.ts";
 
 /** Where an SAE belongs: what its activations were recorded from. Each is `undefined` where it is not known. */
 export interface SaeProvenance {
   /** The ViT: its file's name, and the hex SHA-256 of the file. */
   readonly model?: { readonly name: string; readonly sha256?: string };
-  /** 0-based block whose output it was trained on. */
+  /** 0-based block whose activations it was trained on. */
   readonly layer?: number;
+  /** Where in that block; the residual stream as it leaves it if absent. */
+  readonly hook?: HookPoint;
   /** Which tokens it was trained on. */
   readonly tokens?: "patches" | "cls" | "all";
   /** Format of the checkpoint that it came from, if it is not ours. */
@@ -62,15 +65,25 @@ export function describeSae(sae: Sae): string {
   return [
     `${dSae} latents for activations of width ${dModel}${format ? `, from ${format}` : ""}`,
     `Activation: ${describeRule(sae.rule)}`,
-    `Input: ${subtractBDec ? "b_dec is subtracted" : "as it is, b_dec is not subtracted"}`,
+    `Input: ${describeNormalization(sae.normalization)}, b_dec is ${subtractBDec ? "" : "not "}subtracted`,
     `Origin: ${origin.length > 0 ? origin.join(", ") : "the file does not tell"}`,
     ...decisions.map((decision) => `- ${decision}`),
   ].join("\n");
 }
 
+/** A normalization in words. */
+export function describeNormalization(normalization: InputNormalization = { kind: "none" }): string {
+  if (normalization.kind === "none") return "as it is";
+  if (normalization.kind === "layerNorm") return "layer norm of each token";
+  if (normalization.kind === "constantNorm") return "each token scaled to the norm √dModel";
+  if (normalization.kind === "batch") return "standardized batch by batch";
+  return `(x − mean) / scale, fixed${normalization.clamp ? `, x clamped to ${normalization.clamp.join(" to ")}` : ""}`;
+}
+
 /** An activation rule in words. */
 export function describeRule(rule: ActivationRule): string {
   if (rule.kind === "relu") return "ReLU";
+  if (rule.kind === "batchTopK") return `BatchTopK, the ${rule.k} largest of a batch, negative values kept`;
   if (rule.kind === "topK") return `TopK, k = ${rule.k}${rule.relu ? "" : ", negative values kept"}`;
   const { threshold } = rule;
   const [lowest, highest] = threshold.reduce(([low, high], t) => [Math.min(low, t), Math.max(high, t)], [

@@ -3,7 +3,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { openBackend } from "../../lib/compute/select.ts";
 import { openImages } from "../../lib/images/open.ts";
-import { loadSae } from "../../lib/sae/files.ts";
+import { loadSae } from "../../lib/sae/load.ts";
 import { openShards } from "../../lib/shards/read.ts";
 import { openSummary } from "../../lib/summary/file.ts";
 import { summarize } from "../../lib/summary/summarize.ts";

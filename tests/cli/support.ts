@@ -11,7 +11,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { main } from "../../cli.ts";
 import { createSae, type Sae } from "../../lib/sae/sae.ts";
-import { saveSae } from "../../lib/sae/files.ts";
+import { saveSae } from "../../lib/sae/save.ts";
 
 /** What a run of the command line left. */
 export interface CliRun {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { ActivationRule } from "../../lib/compute/contract.ts";
+import type { TokenRule } from "../../lib/compute/contract.ts";
 import { countKernel, writeKernel } from "../../lib/compute/webgpu/compact_kernels.ts";
 import { decodeKernel } from "../../lib/compute/webgpu/decode_kernel.ts";
 import { BufferUsage, GpuDevice } from "../../lib/compute/webgpu/device.ts";
@@ -22,7 +22,7 @@ const adapter = await findTestAdapter();
 const gpu = adapter && await GpuDevice.open(adapter);
 const ignore = !gpu;
 
-const rules: ActivationRule[] = [
+const rules: TokenRule[] = [
   { kind: "relu" },
   { kind: "topK", k: 3, relu: true },
   { kind: "topK", k: 3, relu: false },

@@ -10,7 +10,7 @@ import { type GalleryParts, openGallery } from "../../lib/figures/gallery.ts";
 import type { RgbImage } from "../../lib/images/decode.ts";
 import { openImages } from "../../lib/images/open.ts";
 import type { ImageSource } from "../../lib/images/source.ts";
-import { loadSae } from "../../lib/sae/files.ts";
+import { loadSae } from "../../lib/sae/load.ts";
 import { createSae, type Sae } from "../../lib/sae/sae.ts";
 import { openShards, type Shards } from "../../lib/shards/read.ts";
 import { writeShards } from "../../lib/shards/write.ts";

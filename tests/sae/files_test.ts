@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readSafetensors, writeSafetensors } from "../../lib/checkpoints/safetensors.ts";
 import type { ActivationRule } from "../../lib/compute/contract.ts";
-import { loadSae, saveSae } from "../../lib/sae/files.ts";
+import { loadSae } from "../../lib/sae/load.ts";
+import { saveSae } from "../../lib/sae/save.ts";
 import { createSae, type Sae, type SaeProvenance } from "../../lib/sae/sae.ts";
 import { randomWeights } from "../support/reference.ts";
 

@@ -19,6 +19,7 @@ import {
   topK,
   withSae,
 } from "./backend_case.ts";
+import { conventionCases } from "./convention_cases.ts";
 import { edgeCases, errorCases } from "./backend_edge_cases.ts";
 import {
   assertClose,
@@ -81,6 +82,7 @@ export const backendCases: readonly BackendCase[] = [
   ...shapes.flatMap((shape) => [exactCase(shape), roundedCase(shape)]),
   ...tieCases(),
   ...thresholdCases(),
+  ...conventionCases(),
   ...edgeCases(),
   ...errorCases(),
 ];

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { ActivationRule, ImageMaxima, SaeWeights, SparseLatents } from "../../lib/compute/contract.ts";
+import type { ActivationRule, ImageMaxima, SaeWeights, SparseLatents, TokenRule } from "../../lib/compute/contract.ts";
 
 /** Pre-activations `(x - bDec) · wEnc + bEnc` in float64, shape `[nTokens, dSae]`. */
 export function referencePreActivations(weights: SaeWeights, x: Float32Array): Float64Array {
@@ -24,7 +24,7 @@ export function referencePreActivations(weights: SaeWeights, x: Float32Array): F
 }
 
 /** Latents kept from one token's pre-activations, ascending. Ties at the boundary go to the lower latent. */
-export function referenceKept(pre: Float64Array, rule: ActivationRule): number[] {
+export function referenceKept(pre: Float64Array, rule: TokenRule): number[] {
   const latents = Array.from(pre.keys());
   if (rule.kind === "relu") return latents.filter((latent) => pre[latent] > 0);
   if (rule.kind === "jumpRelu") {
@@ -36,7 +36,8 @@ export function referenceKept(pre: Float64Array, rule: ActivationRule): number[]
 
 /** Latents of `x`, shape `[nTokens, dModel]`. Values are rounded to float32 once, at the end. */
 export function referenceEncode(weights: SaeWeights, x: Float32Array): SparseLatents {
-  const { dModel, dSae, rule } = weights;
+  const { dModel, dSae } = weights;
+  const rule = weights.rule as TokenRule;
   const nTokens = x.length / dModel;
   const pre = referencePreActivations(weights, x);
   const offsets = [0];

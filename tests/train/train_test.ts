@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createCpuBackend } from "../../lib/compute/cpu/backend.ts";
-import { saveSae } from "../../lib/sae/files.ts";
+import { saveSae } from "../../lib/sae/save.ts";
 import { measureReconstruction } from "../../lib/sae/reconstruction.ts";
 import type { Sae } from "../../lib/sae/sae.ts";
 import { openShards, type Shards } from "../../lib/shards/read.ts";

@@ -8,13 +8,13 @@ import type { InferenceSession } from "onnxruntime-node";
 import { createSession, loadOrt } from "../../runtime/ort.ts";
 import {
   type Backend,
-  checkSaeWeights,
   countImages,
   countTokens,
   type LoadedSae,
-  type SaeWeights,
   type SparseLatents,
+  type TokenWeights,
 } from "../contract.ts";
+import { loadWithConventions } from "../conventions.ts";
 import { decodeSparse, maximaOverImages } from "../sparse.ts";
 import { buildEncoder, graphNames } from "./encode_graph.ts";
 
@@ -37,12 +37,12 @@ export function createCpuBackend(options: CpuBackendOptions = {}): Promise<Backe
   return Promise.resolve({
     kind: "cpu",
     device: `onnxruntime, ${threads === 0 ? "all cores" : `${threads} threads`}`,
-    load: (weights) => loadOnCpu(checkSaeWeights(weights), threads),
+    load: (weights) => loadWithConventions(weights, (inner) => loadOnCpu(inner, threads)),
     close: () => Promise.resolve(),
   });
 }
 
-async function loadOnCpu(weights: SaeWeights, threads: number): Promise<LoadedSae> {
+async function loadOnCpu(weights: TokenWeights, threads: number): Promise<LoadedSae> {
   const { dModel, dSae } = weights;
   const session = await createSession(buildEncoder(weights), { threads });
   const tokensPerRun = Math.max(1, Math.floor(SCRATCH_BYTES / (4 * dSae)));
@@ -81,7 +81,7 @@ async function runGraph(session: InferenceSession, x: Float32Array, dModel: numb
 }
 
 /** Entries come unordered within a token: sorts them by latent and leaves out what the rule drops. */
-async function runTopK(session: InferenceSession, x: Float32Array, weights: SaeWeights): Promise<SparseLatents> {
+async function runTopK(session: InferenceSession, x: Float32Array, weights: TokenWeights): Promise<SparseLatents> {
   const { dModel, dSae, rule } = weights;
   const { k, relu } = rule as { k: number; relu: boolean };
   const results = await runGraph(session, x, dModel);
@@ -114,7 +114,7 @@ async function runTopK(session: InferenceSession, x: Float32Array, weights: SaeW
 }
 
 /** Entries come as the rule wants them: for ReLU and JumpReLU. */
-async function runFloor(session: InferenceSession, x: Float32Array, weights: SaeWeights): Promise<SparseLatents> {
+async function runFloor(session: InferenceSession, x: Float32Array, weights: TokenWeights): Promise<SparseLatents> {
   const results = await runGraph(session, x, weights.dModel);
   const tokens = results[graphNames.tokens].data as Int32Array;
   const latents = results[graphNames.latents].data as Int32Array;

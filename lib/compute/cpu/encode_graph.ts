@@ -5,7 +5,7 @@
  * @module
  */
 import { buildOnnx, type NodeSpec, type TensorSpec } from "../../onnx/build.ts";
-import { jumpReluFloors, type SaeWeights } from "../contract.ts";
+import { jumpReluFloors, type TokenWeights } from "../contract.ts";
 
 /** Names of what the graphs take and make. */
 export const graphNames = { x: "x", values: "values", latents: "latents", tokens: "tokens" } as const;
@@ -17,7 +17,7 @@ export const graphNames = { x: "x", values: "values", latents: "latents", tokens
  *   onnxruntime keeps the lower latent index, as the ONNX specification of TopK asks.
  * - `relu`, `jumpRelu`: `values`, `latents` and `tokens` of shape `[nEntries]`, ordered by token, then latent.
  */
-export function buildEncoder(weights: SaeWeights): Uint8Array {
+export function buildEncoder(weights: TokenWeights): Uint8Array {
   const { dModel, dSae, wEnc, bEnc, bDec, subtractBDec, rule } = weights;
   const constants: TensorSpec[] = [
     { name: "w_enc", dims: [dModel, dSae], data: wEnc },

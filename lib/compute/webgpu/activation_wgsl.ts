@@ -5,7 +5,7 @@
  *
  * @module
  */
-import type { ActivationRule } from "../contract.ts";
+import type { TokenRule } from "../contract.ts";
 import type { Binding } from "./kernel.ts";
 
 /**
@@ -30,7 +30,7 @@ fn sort_key(value: f32) -> u32 {
  * - jumpRelu: `floors`, what a value of each latent has to exceed. They are not negative, so that their bits, read as u32,
  *   are their order.
  */
-export function ruleBindings(rule: ActivationRule): Binding[] {
+export function ruleBindings(rule: TokenRule): Binding[] {
   if (rule.kind === "topK") return [["thresholds", "read", "vec2u"]];
   if (rule.kind === "jumpRelu") return [["floors", "read", "u32"]];
   return [];
@@ -40,7 +40,7 @@ export function ruleBindings(rule: ActivationRule): Binding[] {
  * `is_kept(value, latent, threshold)` for a rule, where `threshold` is `threshold_of(token)`: a kernel that stays with one
  * token reads it once. Only topK has a threshold of a token, the others ignore it.
  */
-export function isKeptWgsl(rule: ActivationRule): string {
+export function isKeptWgsl(rule: TokenRule): string {
   return SORT_KEY_WGSL + /* wgsl */ `
 fn threshold_of(token: u32) -> vec2u {
   return ${rule.kind === "topK" ? "thresholds[token]" : "vec2u()"};
@@ -53,7 +53,7 @@ fn is_kept(value: f32, latent: u32, threshold: vec2u) -> bool {
 `;
 }
 
-function keptIf(rule: ActivationRule): string {
+function keptIf(rule: TokenRule): string {
   if (rule.kind === "relu") return "return key > KEY_OF_ZERO;";
   if (rule.kind === "jumpRelu") return "return key > (KEY_OF_ZERO | floors[latent]);";
   return `if (key < threshold.x || (key == threshold.x && latent > threshold.y)) { return false; }

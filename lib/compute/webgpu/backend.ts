@@ -5,6 +5,7 @@
  * @module
  */
 import type { Backend, LoadedSae, SaeWeights } from "../contract.ts";
+import { loadWithConventions } from "../conventions.ts";
 import { describeAdapter, findGpuAdapter } from "../../runtime/gpu.ts";
 import { GpuDevice } from "./device.ts";
 import { loadWebGpuSae } from "./sae.ts";
@@ -48,7 +49,7 @@ export async function createWebGpuBackend(options: WebGpuBackendOptions = {}): P
     kind: "webgpu",
     device,
     load(weights: SaeWeights): Promise<LoadedSae> {
-      return loadWebGpuSae(gpu, weights, limits);
+      return loadWithConventions(weights, (inner) => loadWebGpuSae(gpu, inner, limits));
     },
     close(): Promise<void> {
       gpu.close();

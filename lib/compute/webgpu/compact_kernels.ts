@@ -7,14 +7,14 @@
  *
  * @module
  */
-import type { ActivationRule } from "../contract.ts";
+import type { TokenRule } from "../contract.ts";
 import { isKeptWgsl, ruleBindings } from "./activation_wgsl.ts";
 import { type Binding, declareBindings, type Kernel, padToVec4, WORKGROUP_SIZE } from "./kernel.ts";
 
 /** What both kernels are made from. */
 export interface CompactShape {
   dSae: number;
-  rule: ActivationRule;
+  rule: TokenRule;
 }
 
 /** Kernel that writes the number of kept latents of each token to `counts`. */

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { ActivationRule } from "../contract.ts";
+import type { TokenRule } from "../contract.ts";
 import { isKeptWgsl, ruleBindings } from "./activation_wgsl.ts";
 import { type Binding, declareBindings, type Kernel, padToVec4, WORKGROUP_SIZE } from "./kernel.ts";
 
@@ -12,7 +12,7 @@ import { type Binding, declareBindings, type Kernel, padToVec4, WORKGROUP_SIZE }
  * Kernel of the image maxima. `params` holds the tokens of each image that are in `pre`, and the index within the image
  * of the first of them; where that is not 0 the maxima so far are taken up again, so that an image may come in parts.
  */
-export function imageMaxKernel(shape: { dSae: number; rule: ActivationRule }): Kernel {
+export function imageMaxKernel(shape: { dSae: number; rule: TokenRule }): Kernel {
   const { dSae, rule } = shape;
   const bindings: Binding[] = [
     ["pre", "read", "f32"],

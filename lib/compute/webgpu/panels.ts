@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { jumpReluFloors, type SaeWeights } from "../contract.ts";
+import { jumpReluFloors, type TokenWeights } from "../contract.ts";
 import type { GpuDevice } from "./device.ts";
 import { padToVec4 } from "./kernel.ts";
 
@@ -54,7 +54,7 @@ export function cutPanels(
 /** Copies the weights to the device. */
 export async function uploadWeights(
   gpu: GpuDevice,
-  weights: SaeWeights,
+  weights: TokenWeights,
   options: { maxBytes: number },
 ): Promise<DeviceWeights> {
   const made: GPUBuffer[] = [];
@@ -78,7 +78,7 @@ export function freeWeights({ panels, bEnc, bDec, floors }: DeviceWeights): void
 }
 
 async function uploadAll(
-  weights: SaeWeights,
+  weights: TokenWeights,
   options: {
     maxBytes: number;
     upload: (label: string, length: number, fill: (destination: Float32Array) => void) => Promise<GPUBuffer>;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { SaeWeights } from "../contract.ts";
+import type { TokenWeights } from "../contract.ts";
 import { countKernel, writeKernel } from "./compact_kernels.ts";
 import { decodeKernel } from "./decode_kernel.ts";
 import type { GpuDevice, Program } from "./device.ts";
@@ -23,7 +23,7 @@ export interface Programs {
 }
 
 /** Compiles the kernels for the shape and the rule of an SAE. */
-export async function compilePrograms(gpu: GpuDevice, shape: SaeWeights): Promise<Programs> {
+export async function compilePrograms(gpu: GpuDevice, shape: TokenWeights): Promise<Programs> {
   const { dSae, rule } = shape;
   const [encode, count, write, imageMax, decode] = await Promise.all(
     [encodeKernel(shape), countKernel(shape), writeKernel(shape), imageMaxKernel(shape), decodeKernel(shape)]

@@ -5,14 +5,13 @@
  * @module
  */
 import {
-  checkSaeWeights,
   checkSparseLatents,
   countImages,
   countTokens,
   type ImageMaxima,
   type LoadedSae,
-  type SaeWeights,
   type SparseLatents,
+  type TokenWeights,
 } from "../contract.ts";
 import { chunks, chunkTokens, padRows, type WebGpuLimits } from "./batches.ts";
 import type { Dispatch, GpuDevice } from "./device.ts";
@@ -24,9 +23,8 @@ import { compilePrograms, type Programs } from "./programs.ts";
 import { ScratchBuffers } from "./scratch.ts";
 
 /** Compiles the kernels of an SAE and copies its weights to the device. */
-export async function loadWebGpuSae(gpu: GpuDevice, weights: SaeWeights, limits: WebGpuLimits): Promise<WebGpuSae> {
+export async function loadWebGpuSae(gpu: GpuDevice, weights: TokenWeights, limits: WebGpuLimits): Promise<WebGpuSae> {
   gpu.assertUsable("load SAE");
-  checkSaeWeights(weights);
   const programs = await compilePrograms(gpu, weights);
   const onDevice = await uploadWeights(gpu, weights, { maxBytes: limits.maxBindingBytes });
   return new WebGpuSae(gpu, { weights, onDevice, programs, limits });
@@ -49,7 +47,7 @@ export class WebGpuSae implements LoadedSae {
 
   constructor(
     gpu: GpuDevice,
-    parts: { weights: SaeWeights; onDevice: DeviceWeights; programs: Programs; limits: WebGpuLimits },
+    parts: { weights: TokenWeights; onDevice: DeviceWeights; programs: Programs; limits: WebGpuLimits },
   ) {
     const { weights, onDevice, programs, limits } = parts;
     this.dModel = weights.dModel;
