@@ -6,7 +6,7 @@
  * @module
  */
 import type { SparseLatents } from "../compute/contract.ts";
-import { binOfBits, Sketch } from "./sketch.ts";
+import { Sketch } from "./sketch.ts";
 
 /** What a summary was made from; summaries of different things do not merge. */
 export interface SummarySource {
@@ -52,6 +52,8 @@ export class SummaryAccumulator {
   readonly topPatches: Int32Array;
   readonly topCount: Uint16Array;
   readonly sketch: Sketch;
+  /** Value of the last top image of each latent, 0 while there is room: what a further one has to reach. */
+  readonly #floor: Float32Array;
   readonly #imageMaximum: Float32Array;
   readonly #imageToken: Uint32Array;
   readonly #touched: Uint32Array;
@@ -74,6 +76,7 @@ export class SummaryAccumulator {
     this.topPatches = new Int32Array(dSae * imagesPerLatent);
     this.topCount = new Uint16Array(dSae);
     this.sketch = new Sketch(dSae);
+    this.#floor = new Float32Array(dSae);
     this.#imageMaximum = new Float32Array(dSae);
     this.#imageToken = new Uint32Array(dSae);
     this.#touched = new Uint32Array(dSae);
@@ -94,8 +97,13 @@ export class SummaryAccumulator {
           `is ${latents.nTokens}`,
       );
     }
-    const valueBits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+    this.sketch.addAll(indices, values);
+    // Local names: the loop runs once an active latent of every token.
+    const { nActive, nImagesActive, sumHigh, sumLow } = this;
+    const floor = this.#floor;
     const maximum = this.#imageMaximum;
+    const maximumToken = this.#imageToken;
+    const touched = this.#touched;
     for (let image = 0; image < imageIndices.length; image++) {
       let nTouched = 0;
       for (let token = 0; token < tokensPerImage; token++) {
@@ -104,20 +112,28 @@ export class SummaryAccumulator {
           const value = values[entry];
           if (!(value > 0)) continue;
           const latent = indices[entry];
-          this.nActive[latent]++;
-          this.#addToSum(latent, value);
-          this.sketch.add(latent, binOfBits(valueBits[entry]));
-          if (value <= maximum[latent]) continue;
-          if (maximum[latent] === 0) this.#touched[nTouched++] = latent;
+          nActive[latent]++;
+          const scaled = value * HIGH_UNIT;
+          const high = Math.floor(scaled);
+          sumHigh[latent] += high;
+          const low = sumLow[latent] + Math.round((scaled - high) * LOW_UNIT);
+          sumLow[latent] = low;
+          if (low >= LOW_UNIT) this.#carry(latent);
+          const best = maximum[latent];
+          if (value <= best) continue;
+          if (best === 0) touched[nTouched++] = latent;
           maximum[latent] = value;
-          this.#imageToken[latent] = token;
+          maximumToken[latent] = token;
         }
       }
       for (let i = 0; i < nTouched; i++) {
-        const latent = this.#touched[i];
-        this.nImagesActive[latent]++;
-        this.#offer(latent, maximum[latent], imageIndices[image], Math.max(-1, firstPatch + this.#imageToken[latent]));
+        const latent = touched[i];
+        const best = maximum[latent];
         maximum[latent] = 0;
+        nImagesActive[latent]++;
+        // Most images are not among the top ones of most latents.
+        if (best < floor[latent]) continue;
+        this.#offer(latent, best, imageIndices[image], Math.max(-1, firstPatch + maximumToken[latent]));
       }
     }
     this.nTokens += latents.nTokens;
@@ -155,14 +171,6 @@ export class SummaryAccumulator {
     }
   }
 
-  #addToSum(latent: number, value: number): void {
-    const scaled = value * HIGH_UNIT;
-    const high = Math.floor(scaled);
-    this.sumHigh[latent] += high;
-    this.sumLow[latent] += Math.round((scaled - high) * LOW_UNIT);
-    this.#carry(latent);
-  }
-
   #carry(latent: number): void {
     if (this.sumLow[latent] < LOW_UNIT) return;
     this.sumLow[latent] -= LOW_UNIT;
@@ -173,15 +181,16 @@ export class SummaryAccumulator {
   #offer(latent: number, value: number, imageIndex: number, patchIndex: number): void {
     const { imagesPerLatent, topValues, topImages, topPatches, topCount } = this;
     const start = latent * imagesPerLatent;
-    let position = start + topCount[latent];
-    const precedes = (i: number) => value > topValues[i] || (value === topValues[i] && imageIndex < topImages[i]);
-    if (topCount[latent] === imagesPerLatent) {
-      position--;
-      if (!precedes(position)) return;
-    } else {
-      topCount[latent]++;
-    }
-    for (; position > start && precedes(position - 1); position--) {
+    const isFull = topCount[latent] === imagesPerLatent;
+    if (!isFull) topCount[latent]++;
+    const last = start + topCount[latent] - 1;
+    let position = last;
+    if (isFull && !precedes(value, imageIndex, topValues[last], topImages[last])) return;
+    for (
+      ;
+      position > start && precedes(value, imageIndex, topValues[position - 1], topImages[position - 1]);
+      position--
+    ) {
       topValues[position] = topValues[position - 1];
       topImages[position] = topImages[position - 1];
       topPatches[position] = topPatches[position - 1];
@@ -189,6 +198,7 @@ export class SummaryAccumulator {
     topValues[position] = value;
     topImages[position] = imageIndex;
     topPatches[position] = patchIndex;
+    if (topCount[latent] === imagesPerLatent) this.#floor[latent] = topValues[last];
   }
 
   #checkDisjoint(other: SummaryAccumulator): void {
@@ -201,4 +211,9 @@ export class SummaryAccumulator {
       }
     }
   }
+}
+
+/** Whether an image comes before another among the top ones: by value, then by index. */
+function precedes(value: number, imageIndex: number, otherValue: number, otherIndex: number): boolean {
+  return value > otherValue || (value === otherValue && imageIndex < otherIndex);
 }

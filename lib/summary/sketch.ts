@@ -40,51 +40,78 @@ export function binMiddle(bin: number): number {
   return float[0];
 }
 
-/** Counts for many latents, each stored only over the range in which it was seen. */
+/**
+ * Counts for many latents, each stored only over the range in which it was seen, all in one array: a count is one place
+ * in memory away, which is what adding millions of them costs.
+ */
 export class Sketch {
-  /** First bin that a latent's counts hold. */
-  readonly #first: Int32Array;
-  readonly #counts: Uint32Array[];
+  /** Counts of all latents, range after range; a range that grew leaves its old place unused. */
+  #counts = new Uint32Array(0);
+  /** First unused place. */
+  #used = 0;
+  /** Three numbers a latent: what to add to a bin to find its place, the first bin of its range, and the one after it. */
+  readonly #ranges: Int32Array;
 
   constructor(nLatents: number) {
-    this.#first = new Int32Array(nLatents);
-    this.#counts = new Array<Uint32Array>(nLatents).fill(new Uint32Array(0));
+    this.#ranges = new Int32Array(3 * nLatents);
+  }
+
+  /**
+   * Counts numbers, each in the bin of its latent; those that are not above zero do not count. Places are made first, so
+   * that the counting is a loop of nothing but loads and stores, many of which the processor keeps in flight at once.
+   */
+  addAll(latents: Uint32Array, values: Float32Array): void {
+    const ranges = this.#ranges;
+    const valueBits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+    for (let i = 0; i < latents.length; i++) {
+      const range = 3 * latents[i];
+      const bin = binOfBits(valueBits[i]);
+      if ((bin < ranges[range + 1] || bin >= ranges[range + 2]) && values[i] > 0) this.#grow(range, bin);
+    }
+    const counts = this.#counts;
+    for (let i = 0; i < latents.length; i++) {
+      if (values[i] > 0) counts[ranges[3 * latents[i]] + (binOfBits(valueBits[i]))]++;
+    }
   }
 
   /** Counts one or more numbers in a bin. */
   add(latent: number, bin: number, count = 1): void {
-    let position = bin - this.#first[latent];
-    let counts = this.#counts[latent];
-    if (position < 0 || position >= counts.length) {
-      counts = this.#grow(latent, bin);
-      position = bin - this.#first[latent];
-    }
-    counts[position] += count;
+    const range = 3 * latent;
+    if (bin < this.#ranges[range + 1] || bin >= this.#ranges[range + 2]) this.#grow(range, bin);
+    this.#counts[this.#ranges[range] + bin] += count;
   }
 
-  #grow(latent: number, bin: number): Uint32Array {
-    const old = this.#counts[latent];
+  #grow(range: number, bin: number): void {
+    const ranges = this.#ranges;
+    const [origin, first, end] = ranges.subarray(range, range + 3);
     const start = Math.floor(bin / GROWTH) * GROWTH;
-    const first = old.length === 0 ? start : Math.min(this.#first[latent], start);
-    const end = Math.max(old.length === 0 ? 0 : this.#first[latent] + old.length, start + GROWTH);
-    const counts = new Uint32Array(end - first);
-    counts.set(old, old.length === 0 ? 0 : this.#first[latent] - first);
-    this.#first[latent] = first;
-    this.#counts[latent] = counts;
-    return counts;
+    const newFirst = end === 0 ? start : Math.min(first, start);
+    const newEnd = Math.max(end, start + GROWTH);
+    const place = this.#used;
+    this.#used += newEnd - newFirst;
+    if (this.#used > this.#counts.length) {
+      const larger = new Uint32Array(Math.max(this.#used, 2 * this.#counts.length));
+      larger.set(this.#counts);
+      this.#counts = larger;
+    }
+    this.#counts.copyWithin(place + first - newFirst, origin + first, origin + end);
+    ranges[range] = place - newFirst;
+    ranges[range + 1] = newFirst;
+    ranges[range + 2] = newEnd;
   }
 
   /** Non-empty bins of a latent, ascending. */
   *bins(latent: number): Generator<{ bin: number; count: number }> {
-    const counts = this.#counts[latent];
-    for (let i = 0; i < counts.length; i++) {
-      if (counts[i] > 0) yield { bin: this.#first[latent] + i, count: counts[i] };
+    const [origin, first, end] = this.#ranges.subarray(3 * latent, 3 * latent + 3);
+    for (let bin = first; bin < end; bin++) {
+      const count = this.#counts[origin + bin];
+      if (count > 0) yield { bin, count };
     }
   }
 
   /** Adds another sketch's counts. */
   merge(other: Sketch): void {
-    for (let latent = 0; latent < this.#counts.length; latent++) {
+    for (let latent = 0; 3 * latent < this.#ranges.length; latent++) {
       for (const { bin, count } of other.bins(latent)) this.add(latent, bin, count);
     }
   }

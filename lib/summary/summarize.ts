@@ -71,13 +71,14 @@ export async function summarize(shards: Shards, sae: Sae, options: SummarizeOpti
   return { accumulated, source };
 }
 
-/** Hex SHA-256 over an SAE's weights, its thresholds included. */
+/** Hex SHA-256 over an SAE's weights and conventions: its thresholds and its normalization count, too. */
 export function fingerprintSae(sae: Sae): string {
   // Thresholds are as long as the dictionary: they count by their bytes, as the weights do.
+  const { normalization = { kind: "none" } } = sae;
   const thresholds = sae.rule.kind === "jumpRelu" ? [sae.rule.threshold] : [];
   const settings = JSON.stringify(
-    [sae.rule, sae.subtractBDec],
-    (name, value) => name === "threshold" ? undefined : value,
+    [sae.rule, sae.subtractBDec, ...(normalization.kind === "none" ? [] : [normalization])],
+    (name, value) => name === "threshold" ? undefined : ArrayBuffer.isView(value) ? [...value as Float32Array] : value,
   );
   const hash = createHash("sha256").update(settings);
   for (const { buffer, byteOffset, byteLength } of [sae.wEnc, sae.bEnc, sae.wDec, sae.bDec, ...thresholds]) {

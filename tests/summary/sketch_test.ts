@@ -82,3 +82,15 @@ Deno.test("Sketch.bins() keeps latents apart and ascends", () => {
   assert.deepEqual([...sketch.bins(2)], [{ bin: 500, count: 1 }]);
   assert.ok(Number.isNaN(sketch.atRank(0, 0)));
 });
+
+Deno.test("addAll() counts as add() does, and leaves out what is not above zero", () => {
+  const values = Float32Array.of(1, 0.001, -3, 1e30, 0, NaN, 1, -0, 2, 1e-40);
+  const latents = Uint32Array.of(0, 2, 2, 2, 0, 1, 0, 1, 1, 1);
+  const one = new Sketch(3);
+  values.forEach((value, i) => value > 0 && one.add(latents[i], binOfBits(bitsOf(value))));
+  const all = new Sketch(3);
+  all.addAll(latents.subarray(0, 4), values.subarray(0, 4));
+  all.addAll(latents.subarray(4), values.subarray(4));
+  for (const latent of [0, 1, 2]) assert.deepEqual([...all.bins(latent)], [...one.bins(latent)]);
+  assert.deepEqual([...all.bins(0)], [{ bin: binOfBits(bitsOf(1)), count: 2 }]);
+});
