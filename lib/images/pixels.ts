@@ -7,7 +7,9 @@
 
 import type { RgbImage } from "./decode.ts";
 import { resampleImage } from "./resample.ts";
-import type { PixelTransform } from "./transform.ts";
+import { resampleFloats } from "./resample_floats.ts";
+import type { ResampleKernel } from "./resample_weights.ts";
+import type { CropRule, PixelTransform } from "./transform.ts";
 
 /** A size in whole pixels. */
 export interface PixelSize {
@@ -38,6 +40,10 @@ export function outputSize(imageSize: PixelSize, transform: PixelTransform): Pix
  * @returns Shape `[3, height, width]`, with the size of {@linkcode outputSize}. Padding is black before normalization.
  */
 export function toPixelValues(image: RgbImage, transform: PixelTransform): Float32Array {
+  const { resize } = transform;
+  if (resize.mode !== "none" && resize.arithmetic === "floats") {
+    return toFloatPixelValues(image, transform, resize.kernel);
+  }
   const { data, width, height } = cropForDisplay(image, transform);
   const nPixels = width * height;
   const values = new Float32Array(3 * nPixels);
@@ -45,6 +51,25 @@ export function toPixelValues(image: RgbImage, transform: PixelTransform): Float
     const table = normalizationTable(channel, transform);
     const offset = channel * nPixels;
     for (let pixel = 0, at = channel; pixel < nPixels; pixel++, at += 3) values[offset + pixel] = table[data[at]];
+  }
+  return values;
+}
+
+/** The same where the resize does not round to whole levels. */
+function toFloatPixelValues(image: RgbImage, transform: PixelTransform, kernel: ResampleKernel): Float32Array {
+  const { resized, crop, leftPx, topPx } = geometryOf({ widthPx: image.width, heightPx: image.height }, transform);
+  const { data } = resampleFloats(image, { ...resized, kernel });
+  const { rescale, mean, std } = transform;
+  const values = new Float32Array(3 * crop.widthPx * crop.heightPx);
+  let to = 0;
+  for (let channel = 0; channel < 3; channel++) {
+    for (let y = topPx; y < topPx + crop.heightPx; y++) {
+      for (let x = leftPx; x < leftPx + crop.widthPx; x++, to++) {
+        const isInside = x >= 0 && y >= 0 && x < resized.widthPx && y < resized.heightPx;
+        const level = isInside ? data[(y * resized.widthPx + x) * 3 + channel] : 0; // black
+        values[to] = (level * rescale - mean[channel]) / std[channel];
+      }
+    }
   }
   return values;
 }
@@ -96,13 +121,33 @@ function scaled(lengthPx: number, scale: number): number {
 
 function geometryOf(imageSize: PixelSize, transform: PixelTransform): Geometry {
   const resized = resizedSize(imageSize, transform);
-  const crop = transform.crop ?? resized;
+  const { widthPx, heightPx, rounding = "down" }: CropRule = transform.crop ?? resized;
   return {
     resized,
-    crop,
-    leftPx: cropOffset(resized.widthPx, crop.widthPx),
-    topPx: cropOffset(resized.heightPx, crop.heightPx),
+    crop: { widthPx, heightPx },
+    leftPx: cropOffset(resized.widthPx, widthPx, rounding),
+    topPx: cropOffset(resized.heightPx, heightPx, rounding),
   };
+}
+
+/**
+ * Patches across and down: of all ways to write `nPatches` as a product, the one whose aspect is closest to the
+ * image's by difference; of two that are as close, the one with the smaller factor first.
+ */
+function patchGridOf({ widthPx, heightPx }: PixelSize, nPatches: number): { columns: number; rows: number } {
+  const aspect = widthPx / heightPx;
+  let columns = 1;
+  for (let factor = 1; factor * factor <= nPatches; factor++) {
+    if (nPatches % factor !== 0) continue;
+    for (const candidate of [factor, nPatches / factor]) {
+      if (distance(candidate) < distance(columns)) columns = candidate;
+    }
+  }
+  return { columns, rows: nPatches / columns };
+
+  function distance(across: number): number {
+    return Math.abs(across / (nPatches / across) - aspect);
+  }
 }
 
 function resizedSize({ widthPx, heightPx }: PixelSize, { resize }: PixelTransform): PixelSize {
@@ -111,6 +156,10 @@ function resizedSize({ widthPx, heightPx }: PixelSize, { resize }: PixelTransfor
       return { widthPx, heightPx };
     case "squash":
       return { widthPx: resize.widthPx, heightPx: resize.heightPx };
+    case "patchGrid": {
+      const { columns, rows } = patchGridOf({ widthPx, heightPx }, resize.nPatches);
+      return { widthPx: columns * resize.patchPx, heightPx: rows * resize.patchPx };
+    }
     case "shortestEdge": {
       const { sizePx } = resize;
       return widthPx <= heightPx
@@ -120,9 +169,12 @@ function resizedSize({ widthPx, heightPx }: PixelSize, { resize }: PixelTransfor
   }
 }
 
-/** Rounds down where the image is larger, and up (towards more padding in front) where it is smaller. */
-function cropOffset(lengthPx: number, cropPx: number): number {
-  return lengthPx >= cropPx ? Math.floor((lengthPx - cropPx) / 2) : -Math.ceil((cropPx - lengthPx) / 2);
+/** Padding in front (a negative offset) is rounded up by transformers and down by torchvision. */
+function cropOffset(lengthPx: number, cropPx: number, rounding: "down" | "even"): number {
+  const half = (lengthPx - cropPx) / 2;
+  if (rounding === "down") return Math.floor(half);
+  if (half < 0) return -Math.floor(-half);
+  return half % 2 === 1.5 ? Math.ceil(half) : Math.floor(half);
 }
 
 function cut(image: RgbImage, { crop, leftPx, topPx }: Omit<Geometry, "resized">): RgbImage {

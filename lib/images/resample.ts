@@ -9,9 +9,15 @@
  */
 
 import type { RgbImage } from "./decode.ts";
+import {
+  assertNewSize,
+  nearestSources,
+  type ResampleKernel,
+  type ResampleWeights,
+  resampleWeights,
+} from "./resample_weights.ts";
 
-/** How pixels are weighed; the names are Pillow's in lower case. */
-export type ResampleKernel = "nearest" | "bilinear" | "bicubic" | "lanczos";
+export type { ResampleKernel };
 
 /** Options for {@linkcode resampleImage}. */
 export interface ResampleImageOptions {
@@ -27,18 +33,6 @@ export interface ResampleImageOptions {
   kernel?: ResampleKernel;
 }
 
-interface Kernel {
-  /** Half its width, in source pixels when not shrinking. */
-  readonly support: number;
-  weight(distance: number): number;
-}
-
-const KERNELS: Record<Exclude<ResampleKernel, "nearest">, Kernel> = {
-  bilinear: { support: 1, weight: (x) => Math.max(0, 1 - Math.abs(x)) },
-  bicubic: { support: 2, weight: (x) => cubic(Math.abs(x)) },
-  lanczos: { support: 3, weight: (x) => (x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0) },
-};
-
 /** 32 bits less 8 for the pixel and 2 for what negative lobes may add. */
 const PRECISION_BITS = 32 - 8 - 2;
 
@@ -49,67 +43,39 @@ const PRECISION_BITS = 32 - 8 - 2;
  */
 export function resampleImage(image: RgbImage, options: ResampleImageOptions): RgbImage {
   const { widthPx, heightPx, kernel = "bicubic" } = options;
-  if (!Number.isInteger(widthPx) || !Number.isInteger(heightPx) || widthPx < 1 || heightPx < 1) {
-    throw new RangeError(
-      `Cannot resize image: width and height must be integers of at least 1 px, current value is ${widthPx} x ${heightPx}`,
-    );
-  }
+  assertNewSize(widthPx, heightPx);
   if (image.width === widthPx && image.height === heightPx) return image;
   if (kernel === "nearest") return resampleNearest(image, widthPx, heightPx);
   let { width, height, data } = image;
   if (width !== widthPx) {
-    data = resampleRows(data, { width, height, weights: weightsOf(width, widthPx, KERNELS[kernel]) });
+    data = resampleRows(data, { width, height, weights: fixedWeights(width, widthPx, kernel) });
     width = widthPx;
   }
   if (height !== heightPx) {
-    data = resampleColumns(data, { width, height, weights: weightsOf(height, heightPx, KERNELS[kernel]) });
+    data = resampleColumns(data, { width, height, weights: fixedWeights(height, heightPx, kernel) });
     height = heightPx;
   }
   return { width, height, data };
 }
 
-/** For each output pixel: where its source pixels begin, how many there are, and their fixed-point weights. */
-interface Weights {
-  readonly starts: Int32Array;
-  readonly counts: Int32Array;
-  /** Shape `[nOut, stride]`. */
+/** Weights in fixed point. */
+interface FixedWeights extends Omit<ResampleWeights, "values"> {
   readonly values: Int32Array;
-  readonly stride: number;
 }
 
-function weightsOf(nIn: number, nOut: number, kernel: Kernel): Weights {
-  const scale = nIn / nOut;
-  const widening = Math.max(1, scale);
-  const support = kernel.support * widening;
-  const stride = Math.ceil(support) * 2 + 1;
-  const starts = new Int32Array(nOut);
-  const counts = new Int32Array(nOut);
-  const values = new Int32Array(nOut * stride);
-  const raw = new Float64Array(stride);
-  for (let out = 0; out < nOut; out++) {
-    const center = (out + 0.5) * scale;
-    const start = Math.max(0, Math.trunc(center - support + 0.5));
-    const count = Math.min(nIn, Math.trunc(center + support + 0.5)) - start;
-    let sum = 0;
-    for (let i = 0; i < count; i++) {
-      // Pillow multiplies by the reciprocal; dividing would round differently.
-      raw[i] = kernel.weight((i + start - center + 0.5) * (1 / widening));
-      sum += raw[i];
-    }
-    for (let i = 0; i < count; i++) {
-      const weight = (sum === 0 ? raw[i] : raw[i] / sum) * (1 << PRECISION_BITS);
-      values[out * stride + i] = Math.trunc(weight < 0 ? weight - 0.5 : weight + 0.5);
-    }
-    starts[out] = start;
-    counts[out] = count;
-  }
-  return { starts, counts, values, stride };
+function fixedWeights(nIn: number, nOut: number, kernel: Exclude<ResampleKernel, "nearest">): FixedWeights {
+  const weights = resampleWeights(nIn, nOut, { kernel });
+  const values = Int32Array.from(weights.values, (value) => {
+    const weight = value * (1 << PRECISION_BITS);
+    return Math.trunc(weight < 0 ? weight - 0.5 : weight + 0.5);
+  });
+  return { ...weights, values };
 }
 
 interface Pass {
   readonly width: number;
   readonly height: number;
-  readonly weights: Weights;
+  readonly weights: FixedWeights;
 }
 
 const HALF = 1 << (PRECISION_BITS - 1);
@@ -158,8 +124,8 @@ function resampleColumns(data: Uint8Array, { width, weights }: Pass): Uint8Array
 
 function resampleNearest(image: RgbImage, widthPx: number, heightPx: number): RgbImage {
   const { width, height, data } = image;
-  const columns = nearestOf(width, widthPx);
-  const rows = nearestOf(height, heightPx);
+  const columns = nearestSources(width, widthPx);
+  const rows = nearestSources(height, heightPx);
   const result = new Uint8Array(widthPx * heightPx * 3);
   for (let y = 0, to = 0; y < heightPx; y++) {
     for (let x = 0; x < widthPx; x++, to += 3) {
@@ -168,26 +134,4 @@ function resampleNearest(image: RgbImage, widthPx: number, heightPx: number): Rg
     }
   }
   return { width: widthPx, height: heightPx, data: result };
-}
-
-/** Steps by adding up, as Pillow does: where a center falls between two pixels, its rounding decides. */
-function nearestOf(nIn: number, nOut: number): Int32Array {
-  const step = nIn / nOut;
-  const nearest = new Int32Array(nOut);
-  for (let out = 0, position = step * 0.5; out < nOut; out++, position += step) {
-    nearest[out] = Math.min(nIn - 1, Math.trunc(position));
-  }
-  return nearest;
-}
-
-/** Keys' cubic with a = -0.5, as Pillow's bicubic. */
-function cubic(x: number): number {
-  const a = -0.5;
-  if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
-  if (x < 2) return (((x - 5) * x + 8) * x - 4) * a;
-  return 0;
-}
-
-function sinc(x: number): number {
-  return x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x);
 }

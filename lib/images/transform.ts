@@ -6,26 +6,61 @@
  * @module
  */
 
+import { type Config, flag, isRecord, pixels, positiveTriple, READING, show, triple } from "./config_fields.ts";
 import type { RgbColor } from "./decode.ts";
 import type { ResampleKernel } from "./resample.ts";
 
 /** One number per color channel: red, green, blue. */
 export type ChannelTriple = readonly [red: number, green: number, blue: number];
 
+/** How pixels are made when an image is resized. */
+export interface Resampling {
+  /** How pixels are weighed. */
+  readonly kernel: ResampleKernel;
+  /**
+   * `bytes` rounds to whole levels after each of the two passes, as Pillow does; `floats` does not round, as torch does
+   * where a processor turns bytes into floats before it resizes.
+   *
+   * @default {"bytes"}
+   */
+  readonly arithmetic?: "bytes" | "floats";
+}
+
 /** How an image gets its size, before the crop. */
 export type ResizeRule =
   /** The shorter side becomes `sizePx`; the longer keeps the aspect, truncated to whole pixels. */
-  | { readonly mode: "shortestEdge"; readonly sizePx: number; readonly kernel: ResampleKernel }
+  | Resampling & { readonly mode: "shortestEdge"; readonly sizePx: number }
   /** Both sides are set, whatever the aspect. */
-  | { readonly mode: "squash"; readonly widthPx: number; readonly heightPx: number; readonly kernel: ResampleKernel }
+  | Resampling & { readonly mode: "squash"; readonly widthPx: number; readonly heightPx: number }
+  /**
+   * A grid of exactly `nPatches` square patches of `patchPx` pixels, as many across and down as come closest to the
+   * aspect of the image: so the size depends on the image, and the number of patches does not.
+   */
+  | Resampling & { readonly mode: "patchGrid"; readonly patchPx: number; readonly nPatches: number }
   | { readonly mode: "none" };
+
+/** What is cut from the center of the resized image. */
+export interface CropRule {
+  /** Width, in pixels. */
+  readonly widthPx: number;
+  /** Height, in pixels. */
+  readonly heightPx: number;
+  /**
+   * Where the crop lies when the margins cannot be equal. `down`: the margin in front is the smaller one (transformers).
+   * `even`: half of the rest is rounded to the even number, so it is the larger one for 3, 7, 11, … pixels
+   * (torchvision, and so OpenCLIP, timm and saev). Padding in front is rounded the other way, up and down.
+   *
+   * @default {"down"}
+   */
+  readonly rounding?: "down" | "even";
+}
 
 /** How pixels become what a model expects: resize, crop the center, then `(byte * rescale - mean) / std`. */
 export interface PixelTransform {
   /** How the image gets its size, before the crop. */
   readonly resize: ResizeRule;
   /** Size cut from the center, padded with black where the image is smaller; `undefined` for no crop. */
-  readonly crop: { readonly widthPx: number; readonly heightPx: number } | undefined;
+  readonly crop: CropRule | undefined;
   /** Factor from bytes to the scale of `mean` and `std`, usually 1/255. */
   readonly rescale: number;
   /** Subtracted from each channel, after `rescale`. */
@@ -44,6 +79,8 @@ export const CLIP_STD: ChannelTriple = [0.26862954, 0.26130258, 0.27577711];
 export const IMAGENET_MEAN: ChannelTriple = [0.485, 0.456, 0.406];
 /** Channel standard deviations of ImageNet: DINO, DINOv2, torchvision. */
 export const IMAGENET_STD: ChannelTriple = [0.229, 0.224, 0.225];
+/** Mean and standard deviation that take bytes to -1…1: SigLIP, the first ViT. */
+export const HALF: ChannelTriple = [0.5, 0.5, 0.5];
 
 /** Options for {@linkcode centerCropTransform}. */
 export interface CenterCropTransformOptions {
@@ -72,6 +109,12 @@ export interface CenterCropTransformOptions {
    */
   std?: ChannelTriple;
   /**
+   * How unequal margins of the crop are rounded: see {@linkcode CropRule}.
+   *
+   * @default {"down"}
+   */
+  rounding?: "down" | "even";
+  /**
    * What shows through transparent pixels.
    *
    * @default {[255, 255, 255]}
@@ -81,11 +124,17 @@ export interface CenterCropTransformOptions {
 
 /** The usual transform for a model that comes without a config: shorter side to size, center crop, normalize. */
 export function centerCropTransform(sizePx: number, options: CenterCropTransformOptions = {}): PixelTransform {
-  const { resizePx = sizePx, kernel = "bicubic", mean = CLIP_MEAN, std = CLIP_STD, background = [255, 255, 255] } =
-    options;
+  const {
+    resizePx = sizePx,
+    kernel = "bicubic",
+    mean = CLIP_MEAN,
+    std = CLIP_STD,
+    rounding = "down",
+    background = [255, 255, 255],
+  } = options;
   return {
     resize: { mode: "shortestEdge", sizePx: resizePx, kernel },
-    crop: { widthPx: sizePx, heightPx: sizePx },
+    crop: { widthPx: sizePx, heightPx: sizePx, ...(rounding === "down" ? {} : { rounding }) },
     rescale: 1 / 255,
     mean,
     std,
@@ -104,9 +153,9 @@ const KERNEL_BY_CODE: Readonly<Record<number, ResampleKernel>> = {
 /** Processors for which a bare number as size means a square; for the others it is the shorter side. */
 const SQUARE_SIZE = /^(ViT|DeiT|Siglip|Beit|Blip)/;
 /** Processors that resize bilinearly if the config does not say. */
-const BILINEAR = /^ViT/;
-
-type Config = Readonly<Record<string, unknown>>;
+const BILINEAR = /^(ViT|DINOv3|Siglip2)/;
+/** Processors that scale to floats first and resize then. */
+const FLOATS = /^DINOv3/;
 
 /**
  * Reads the contents of a `preprocessor_config.json`, parsed. A step that the config does not mention is done if its
@@ -117,6 +166,11 @@ type Config = Readonly<Record<string, unknown>>;
  */
 export function pixelTransformFromConfig(config: unknown): PixelTransform {
   if (!isRecord(config)) throw new TypeError(`${READING}: it must be an object, current value is ${show(config)}`);
+  if (config.max_num_patches !== undefined) {
+    throw new TypeError(
+      `${READING}: it must give a size in pixels, current processor cuts patches itself (SigLIP 2 NaFlex)`,
+    );
+  }
   const processor = String(config.image_processor_type ?? config.feature_extractor_type ?? "");
   const normalize = flag(config, "do_normalize", config.image_mean !== undefined);
   return {
@@ -129,8 +183,6 @@ export function pixelTransformFromConfig(config: unknown): PixelTransform {
   };
 }
 
-const READING = "Cannot read preprocessor config";
-
 function resizeFrom(config: Config, processor: string): ResizeRule {
   const code = config.resample ?? (BILINEAR.test(processor) ? 2 : 3);
   const kernel = KERNEL_BY_CODE[code as number];
@@ -138,22 +190,23 @@ function resizeFrom(config: Config, processor: string): ResizeRule {
     const allowed = Object.entries(KERNEL_BY_CODE).map(([number, name]) => `${number} (${name})`).join(", ");
     throw new RangeError(`${READING}: resample must be one of ${allowed}, current value is ${show(code)}`);
   }
+  const resampling: Resampling = FLOATS.test(processor) ? { kernel, arithmetic: "floats" } : { kernel };
   const { size } = config;
   if (typeof size === "number") {
     const sizePx = pixels(size, "size");
     return SQUARE_SIZE.test(processor)
-      ? { mode: "squash", widthPx: sizePx, heightPx: sizePx, kernel }
-      : { mode: "shortestEdge", sizePx, kernel };
+      ? { mode: "squash", widthPx: sizePx, heightPx: sizePx, ...resampling }
+      : { mode: "shortestEdge", sizePx, ...resampling };
   }
   if (isRecord(size) && size.shortest_edge !== undefined && size.longest_edge === undefined) {
-    return { mode: "shortestEdge", sizePx: pixels(size.shortest_edge, "size.shortest_edge"), kernel };
+    return { mode: "shortestEdge", sizePx: pixels(size.shortest_edge, "size.shortest_edge"), ...resampling };
   }
   if (isRecord(size) && size.height !== undefined) {
     return {
       mode: "squash",
       widthPx: pixels(size.width, "size.width"),
       heightPx: pixels(size.height, "size.height"),
-      kernel,
+      ...resampling,
     };
   }
   throw new TypeError(
@@ -172,38 +225,4 @@ function cropFrom({ crop_size: size }: Config): { widthPx: number; heightPx: num
 function rescaleFrom({ rescale_factor: factor = 1 / 255 }: Config): number {
   if (typeof factor === "number" && Number.isFinite(factor)) return factor;
   throw new TypeError(`${READING}: rescale_factor must be a number, current value is ${show(factor)}`);
-}
-
-function flag(config: Config, field: string, byDefault: boolean): boolean {
-  const value = config[field] ?? byDefault;
-  if (typeof value === "boolean") return value;
-  throw new TypeError(`${READING}: ${field} must be true or false, current value is ${show(value)}`);
-}
-
-function pixels(value: unknown, field: string): number {
-  if (typeof value !== "number") {
-    throw new TypeError(`${READING}: ${field} must be a number of pixels, current value is ${show(value)}`);
-  }
-  if (Number.isInteger(value) && value >= 1) return value;
-  throw new RangeError(`${READING}: ${field} must be an integer of at least 1, current value is ${value}`);
-}
-
-function triple(config: Config, field: string): ChannelTriple {
-  const value = config[field];
-  if (Array.isArray(value) && value.length === 3 && value.every(Number.isFinite)) return [value[0], value[1], value[2]];
-  throw new TypeError(`${READING}: ${field} must be three numbers, current value is ${show(value)}`);
-}
-
-function positiveTriple(config: Config, field: string): ChannelTriple {
-  const value = triple(config, field);
-  if (value.every((number) => number > 0)) return value;
-  throw new RangeError(`${READING}: ${field} must be three numbers above 0, current value is ${show(value)}`);
-}
-
-function isRecord(value: unknown): value is Config {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function show(value: unknown): string {
-  return JSON.stringify(value) ?? String(value);
 }

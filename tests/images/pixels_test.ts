@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { readNpy } from "../../lib/checkpoints/npy.ts";
 import { decodeImage, type RgbImage } from "../../lib/images/decode.ts";
+import { patchGridTransform } from "../../lib/images/family_transforms.ts";
 import { cropForDisplay, outputSize, toPixelValues } from "../../lib/images/pixels.ts";
 import { resampleImage } from "../../lib/images/resample.ts";
 import { centerCropTransform, type PixelTransform } from "../../lib/images/transform.ts";
@@ -89,6 +90,65 @@ Deno.test("outputSize() follows torchvision's rounding of the longer side", () =
     resize: { mode: "squash", widthPx: 5, heightPx: 6, kernel: "bicubic" },
   };
   assert.deepEqual(outputSize({ widthPx: 50, heightPx: 50 }, squash), { widthPx: 5, heightPx: 6 });
+});
+
+Deno.test("outputSize() makes a grid of a fixed number of patches in the aspect of the image", () => {
+  const size = (widthPx: number, heightPx: number, nPatches: number) => {
+    const { widthPx: width, heightPx: height } = outputSize(
+      { widthPx, heightPx },
+      patchGridTransform(nPatches, { patchPx: 2 }),
+    );
+    return [width / 2, height / 2];
+  };
+  assert.deepEqual(size(100, 100, 640), [20, 32]); // 0.625 is closer to 1 than 1.6
+  assert.deepEqual(size(640, 480, 640), [32, 20]);
+  assert.deepEqual(size(480, 640, 640), [20, 32]);
+  assert.deepEqual(size(5000, 1, 640), [640, 1]);
+  assert.deepEqual(size(1, 5000, 640), [1, 640]);
+  assert.deepEqual(size(16, 9, 7), [1, 7]); // a prime number has only two grids
+  assert.deepEqual(size(125, 100, 2), [1, 2]); // 1/2 and 2/1 are as close: the smaller factor is first
+});
+
+Deno.test("toPixelValues() rounds the margins of a crop as transformers or as torchvision does", () => {
+  const left = (widthPx: number, cropPx: number, rounding: "down" | "even") => {
+    const transform: PixelTransform = { ...PLAIN, crop: { widthPx: cropPx, heightPx: 1, rounding } };
+    // The red of pixel x is 3x; the first value of the crop that is not padding tells where it begins.
+    const values = toPixelValues(ramp(widthPx, 1), transform);
+    return cropPx <= widthPx ? values[0] / 3 : -values.subarray(0, cropPx).indexOf(3) + 1;
+  };
+  const margins = [[6, 5], [7, 5], [8, 5], [9, 5], [12, 5], [3, 4], [3, 6]];
+  assert.deepEqual(margins.map(([width, crop]) => left(width, crop, "down")), [0, 1, 1, 2, 3, -1, -2]);
+  assert.deepEqual(
+    margins.map(([width, crop]) => left(width, crop, "even")),
+    [0, 1, 2, 2, 4, 0, -1].map((x) => x || 0),
+  );
+});
+
+Deno.test("toPixelValues() does not round levels where a processor resizes floats", () => {
+  const image = { width: 2, height: 1, data: Uint8Array.of(0, 10, 20, 3, 11, 20) };
+  const squash = (arithmetic: "bytes" | "floats"): PixelTransform => ({
+    ...PLAIN,
+    resize: { mode: "squash", widthPx: 1, heightPx: 1, kernel: "bilinear", arithmetic },
+  });
+  // Both pixels count the same: 1.5, 10.5, 20.
+  assert.deepEqual([...toPixelValues(image, squash("floats"))], [1.5, 10.5, 20]);
+  assert.deepEqual([...toPixelValues(image, squash("bytes"))], [2, 11, 20]);
+});
+
+Deno.test("toPixelValues() crops and pads floats as it does bytes", () => {
+  const image = ramp(5, 4);
+  const crop = (arithmetic: "bytes" | "floats", widthPx: number, heightPx: number): PixelTransform => ({
+    ...PLAIN,
+    mean: [1, 2, 3],
+    resize: { mode: "squash", widthPx: 5, heightPx: 4, kernel: "bicubic", arithmetic },
+    crop: { widthPx, heightPx },
+  });
+  for (const [width, height] of [[3, 2], [7, 2], [8, 9]]) {
+    assert.deepEqual(
+      toPixelValues(image, crop("floats", width, height)),
+      toPixelValues(image, crop("bytes", width, height)),
+    );
+  }
 });
 
 Deno.test("cropForDisplay() cuts the center and pads with black, one pixel more in front", () => {

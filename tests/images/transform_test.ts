@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
+import { familyTransforms } from "../../lib/images/family_transforms.ts";
 import {
   centerCropTransform,
   CLIP_MEAN,
@@ -62,6 +63,47 @@ Deno.test("pixelTransformFromConfig() reads SigLIP's config: squash, no crop", (
   assert.equal(transform.crop, undefined);
 });
 
+Deno.test("pixelTransformFromConfig() reads DINOv3's config: floats are resized, bilinearly unless it says otherwise", () => {
+  const config = {
+    do_resize: true,
+    size: { height: 224, width: 224 },
+    image_mean: [...IMAGENET_MEAN],
+    image_std: [...IMAGENET_STD],
+    image_processor_type: "DINOv3ViTImageProcessorFast",
+  };
+  assert.deepEqual(pixelTransformFromConfig(config), familyTransforms.dinov3);
+  assert.deepEqual(pixelTransformFromConfig({ ...config, resample: 3 }).resize, {
+    mode: "squash",
+    widthPx: 224,
+    heightPx: 224,
+    kernel: "bicubic",
+    arithmetic: "floats",
+  });
+});
+
+Deno.test("familyTransforms has what the configs on the Hub say", () => {
+  const half = { image_mean: [0.5, 0.5, 0.5], image_std: [0.5, 0.5, 0.5] };
+  const imagenet = { image_mean: [...IMAGENET_MEAN], image_std: [...IMAGENET_STD] };
+  const square = (sizePx: number) => ({ height: sizePx, width: sizePx });
+  const configs: Record<string, unknown> = {
+    clip: CLIP,
+    siglip: { size: square(224), resample: 3, ...half, image_processor_type: "SiglipImageProcessor" },
+    siglip2: { size: square(224), resample: 2, ...half, image_processor_type: "SiglipImageProcessor" },
+    dinov2: {
+      size: { shortest_edge: 256 },
+      crop_size: square(224),
+      resample: 3,
+      ...imagenet,
+      image_processor_type: "BitImageProcessor",
+    },
+    vit: { size: 224, resample: 2, ...half, feature_extractor_type: "ViTFeatureExtractor" },
+    deit: { size: 256, crop_size: 224, resample: 3, ...imagenet, feature_extractor_type: "DeiTFeatureExtractor" },
+  };
+  for (const [family, config] of Object.entries(configs)) {
+    assert.deepEqual(pixelTransformFromConfig(config), familyTransforms[family], family);
+  }
+});
+
 Deno.test("pixelTransformFromConfig() reads a bare number as the processor does", () => {
   const resize = (type: string) => pixelTransformFromConfig({ ...CLIP, size: 96, image_processor_type: type }).resize;
   assert.deepEqual(resize("CLIPImageProcessor"), { mode: "shortestEdge", sizePx: 96, kernel: "bicubic" });
@@ -90,6 +132,11 @@ Deno.test("pixelTransformFromConfig() leaves out the steps that are switched off
 Deno.test("pixelTransformFromConfig() says which field is wrong", () => {
   const cases: [unknown, string, string][] = [
     [null, "TypeError", "it must be an object, current value is null"],
+    [
+      { max_num_patches: 256, patch_size: 16 },
+      "TypeError",
+      "it must give a size in pixels, current processor cuts patches itself (SigLIP 2 NaFlex)",
+    ],
     [
       { ...CLIP, resample: 5 },
       "RangeError",
