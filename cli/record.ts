@@ -6,6 +6,9 @@
 import { Command, Option } from "commander";
 import { openImages } from "../lib/images/open.ts";
 import { writeShards } from "../lib/shards/write.ts";
+import { vitFamilies } from "../lib/vit/families.ts";
+import { geluKinds } from "../lib/vit/gelu.ts";
+import { hookPoints } from "../lib/vit/hooks.ts";
 import { openVit } from "../lib/vit/vit.ts";
 import {
   type CommandContext,
@@ -25,15 +28,27 @@ Example:
 /** Makes the command. */
 export function recordCommand({ signal, steps }: CommandContext): Command {
   return new Command("record")
-    .description("Record a ViT's residual stream over images into Arrow shards. A stopped recording is resumed.")
+    .description("Record a ViT's activations over images into Arrow shards. A stopped recording is resumed.")
     .requiredOption("--model <file>", "vision tower in ONNX", path)
     .requiredOption(
       "--images <path>",
       "folder of images (sub-folders are classes), or an Arrow file with an image column",
       path,
     )
-    .requiredOption("--layers <list>", "blocks after which to record, such as 3,5; -1 is the last", layerList)
+    .requiredOption("--layers <list>", "blocks to record, such as 3,5; -1 is the last", layerList)
     .requiredOption("--out <dir>", "folder for the shards", path)
+    .addOption(
+      new Option("--hook <where>", "where in each block: the residual stream before or after, or what is added to it")
+        .choices(hookPoints).default("residPost"),
+    )
+    .addOption(
+      new Option("--family <name>", "what the model is, where it cannot be told").choices(
+        vitFamilies.map(({ name }) => name),
+      ),
+    )
+    .addOption(
+      new Option("--gelu <form>", "run the MLPs with this form of GELU instead of the file's").choices(geluKinds),
+    )
     .option("--batch-size <n>", "images a batch", count, 32)
     .option("--shard-mb <n>", "size of a shard in megabytes", count, 128)
     .addOption(
@@ -44,13 +59,14 @@ export function recordCommand({ signal, steps }: CommandContext): Command {
     .addOption(jsonOption())
     .addHelpText("after", example)
     .action(async (options) => {
-      const { json } = options;
+      const { json, threads, family, gelu } = options;
       const images = await openImages(options.images);
-      const vit = await openVit(options.model, { threads: options.threads });
+      const vit = await openVit(options.model, { threads, family, gelu });
       const progress = stepProgress("Record", { steps, json, unit: "images" });
       const metadata = await writeShards(vit, images, {
         directory: options.out,
         layers: options.layers,
+        hook: options.hook,
         batchSize: options.batchSize,
         shardBytes: options.shardMb * 1e6,
         onBadImage: options.onBadImage,
@@ -62,8 +78,8 @@ export function recordCommand({ signal, steps }: CommandContext): Command {
       printResult({ out: options.out, n_images, n_tokens, layers, d_model, n_shards: shards.length, skipped }, {
         json,
         lines: [
-          `Recorded ${n_images} images, ${n_tokens} tokens of width ${d_model}, layers ${
-            layers.join(", ")
+          `Recorded ${n_images} images, ${n_tokens} tokens of width ${d_model}, layers ${layers.join(", ")}${
+            options.hook === "residPost" ? "" : ` (${options.hook})`
           }, into ${options.out}`,
           ...(skipped.length > 0
             ? [`Skipped ${skipped.length} that could not be read, the first: ${skipped[0].reason}`]

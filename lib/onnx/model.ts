@@ -1,15 +1,21 @@
 /**
- * An ONNX model as a graph of nodes that can be searched, and cut to what a few of its tensors need.
+ * An ONNX model as a graph of nodes that can be searched, edited (`attributes.ts`, `build.ts`) and cut (`cut.ts`).
  * Tensors stay views of the file's bytes. Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
  *
  * @module
  */
 import { bytesField, joinPieces, type Pieces, readFields, wireIntegers, wireText } from "./wire.ts";
 
+/** Codes of the element types that ViTs are stored in. */
+export const elementTypes = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, float16: 10, bfloat16: 16 } as const;
+
 /** One operation of the graph. */
 export interface OnnxNode {
   readonly name: string;
   readonly opType: string;
+  /** Operator set that `opType` is from; empty for ONNX's own. */
+  readonly domain: string;
+  /** Names of tensors; an empty one stands for an optional input that is left out. */
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
   /** The message itself. */
@@ -20,15 +26,29 @@ export interface OnnxNode {
 export interface OnnxInitializer {
   readonly name: string;
   readonly dims: readonly number[];
-  /** Whether the numbers are in another file. */
-  readonly external: boolean;
+  /** One of {@linkcode elementTypes}, or another of ONNX's codes. */
+  readonly elementType: number;
+  /** Where the numbers are, if they are in another file. */
+  readonly external: ExternalData | undefined;
   readonly bytes: Uint8Array;
+}
+
+/** Numbers of a tensor in another file. */
+export interface ExternalData {
+  /** Path of the file, relative to the model's folder. */
+  readonly location: string;
+  /** Where they begin, in bytes. */
+  readonly offset: number;
+  /** How many bytes; `undefined` for all to the end. */
+  readonly length: number | undefined;
 }
 
 /** A graph input or output; a dimension is a number, or a name where it is open. */
 export interface OnnxValue {
   readonly name: string;
   readonly dims: readonly (number | string)[];
+  /** One of {@linkcode elementTypes}, or another of ONNX's codes; 0 where it is not given. */
+  readonly elementType: number;
   readonly bytes: Uint8Array;
 }
 
@@ -42,13 +62,11 @@ export interface OnnxModel {
   readonly header: Pieces;
 }
 
-const MODEL_GRAPH = 7;
-const MODEL_OPERATOR_SET = 8;
-const GRAPH_NODE = 1;
-const GRAPH_NAME = 2;
-const GRAPH_INITIALIZER = 5;
-const GRAPH_INPUT = 11;
-const GRAPH_OUTPUT = 12;
+/** Field numbers of a model's message. */
+export const modelFields = { irVersion: 1, graph: 7, operatorSet: 8, functions: 25 } as const;
+const nodeInput = 1;
+/** Field numbers of a graph's message. */
+export const graphFields = { node: 1, name: 2, initializer: 5, input: 11, output: 12 } as const;
 
 /**
  * Parses a model.
@@ -61,9 +79,9 @@ export function readOnnx(bytes: Uint8Array): OnnxModel {
   const header: Pieces = [];
   try {
     for (const { field, bytes: content, raw } of readFields(bytes)) {
-      if (field === MODEL_GRAPH) graph = content;
+      if (field === modelFields.graph) graph = content;
       else header.push(raw);
-      hasOperatorSet ||= field === MODEL_OPERATOR_SET;
+      hasOperatorSet ||= field === modelFields.operatorSet;
     }
     if (graph !== undefined && hasOperatorSet) return { ...readGraph(graph), header };
   } catch (error) {
@@ -75,16 +93,17 @@ export function readOnnx(bytes: Uint8Array): OnnxModel {
   throw new SyntaxError(`Cannot read ONNX model: the file must hold ${missing}, none was found`);
 }
 
-function readGraph(graph: Uint8Array): Omit<OnnxModel, "header"> {
+/** Parses a graph's message: the model's, or one inside a node (the branch of an `If`, the body of a `Loop`). */
+export function readGraph(graph: Uint8Array): Omit<OnnxModel, "header"> {
   const nodes: OnnxNode[] = [];
   const initializers = new Map<string, OnnxInitializer>();
   const inputs: OnnxValue[] = [];
   const outputs: OnnxValue[] = [];
   for (const { field, bytes } of readFields(graph)) {
-    if (field === GRAPH_NODE) nodes.push(readNode(bytes));
-    else if (field === GRAPH_INPUT) inputs.push(readValue(bytes));
-    else if (field === GRAPH_OUTPUT) outputs.push(readValue(bytes));
-    else if (field === GRAPH_INITIALIZER) {
+    if (field === graphFields.node) nodes.push(readNode(bytes));
+    else if (field === graphFields.input) inputs.push(readValue(bytes));
+    else if (field === graphFields.output) outputs.push(readValue(bytes));
+    else if (field === graphFields.initializer) {
       const initializer = readInitializer(bytes);
       initializers.set(initializer.name, initializer);
     }
@@ -93,40 +112,59 @@ function readGraph(graph: Uint8Array): Omit<OnnxModel, "header"> {
   return { nodes, initializers, inputs: inputs.filter((input) => !initializers.has(input.name)), outputs };
 }
 
-function readNode(bytes: Uint8Array): OnnxNode {
+/** Parses a node's message. */
+export function readNode(bytes: Uint8Array): OnnxNode {
   const inputs: string[] = [];
   const outputs: string[] = [];
   let name = "";
   let opType = "";
+  let domain = "";
   for (const { field, bytes: content } of readFields(bytes)) {
-    if (field === 1) inputs.push(wireText(content));
+    if (field === nodeInput) inputs.push(wireText(content));
     else if (field === 2) outputs.push(wireText(content));
     else if (field === 3) name = wireText(content);
     else if (field === 4) opType = wireText(content);
+    else if (field === 7) domain = wireText(content);
   }
-  return { name, opType, inputs, outputs, bytes };
+  // Both spellings mean ONNX's own set.
+  return { name, opType, domain: domain === "ai.onnx" ? "" : domain, inputs, outputs, bytes };
 }
 
 function readInitializer(bytes: Uint8Array): OnnxInitializer {
   const dims: number[] = [];
+  const entries = new Map<string, string>();
   let name = "";
-  let external = false;
+  let elementType = 0;
+  let isExternal = false;
   for (const field of readFields(bytes)) {
     if (field.field === 1) dims.push(...wireIntegers(field));
+    else if (field.field === 2) elementType = field.value;
     else if (field.field === 8) name = wireText(field.bytes);
-    else if (field.field === 14) external = field.value === 1;
+    else if (field.field === 13) entries.set(wireText(nested(field.bytes, 1)), wireText(nested(field.bytes, 2)));
+    else if (field.field === 14) isExternal = field.value === 1;
   }
-  return { name, dims, external, bytes };
+  const length = entries.get("length");
+  const external = isExternal
+    ? {
+      location: entries.get("location") ?? "",
+      offset: Number(entries.get("offset") ?? 0),
+      length: length === undefined ? undefined : Number(length),
+    }
+    : undefined;
+  return { name, dims, elementType, external, bytes };
 }
 
 function readValue(bytes: Uint8Array): OnnxValue {
   let name = "";
+  let elementType = 0;
   const dims: (number | string)[] = [];
   for (const { field, bytes: content } of readFields(bytes)) {
     if (field === 1) name = wireText(content);
-    // ValueInfo.type (2) → tensor_type (1) → shape (2) → dim (1) → dim_value (1) or dim_param (2).
+    // ValueInfo.type (2) → tensor_type (1) → elem_type (1), shape (2) → dim (1) → dim_value (1) or dim_param (2).
     if (field !== 2) continue;
-    const shape = nested(nested(content, 1), 2);
+    const tensorType = nested(content, 1);
+    for (const part of readFields(tensorType)) if (part.field === 1) elementType = part.value;
+    const shape = nested(tensorType, 2);
     for (const { field, bytes } of readFields(shape)) {
       if (field !== 1) continue;
       let dim: number | string = "?";
@@ -134,27 +172,12 @@ function readValue(bytes: Uint8Array): OnnxValue {
       dims.push(dim);
     }
   }
-  return { name, dims, bytes };
+  return { name, dims, elementType, bytes };
 }
 
 function nested(message: Uint8Array, wanted: number): Uint8Array {
   for (const { field, bytes } of readFields(message)) if (field === wanted) return bytes;
   return new Uint8Array(0);
-}
-
-/** Integers of a node's attribute, such as a convolution's `strides`; `undefined` if it has none of that name. */
-export function nodeIntegers(node: OnnxNode, attribute: string): number[] | undefined {
-  for (const { field, bytes } of readFields(node.bytes)) {
-    if (field !== 5) continue;
-    let name = "";
-    const integers: number[] = [];
-    for (const part of readFields(bytes)) {
-      if (part.field === 1) name = wireText(part.bytes);
-      else if (part.field === 8) integers.push(...wireIntegers(part));
-    }
-    if (name === attribute) return integers;
-  }
-  return undefined;
 }
 
 /** Index of the node that makes each tensor. */
@@ -164,59 +187,9 @@ export function producers(model: OnnxModel): Map<string, number> {
   return map;
 }
 
-/**
- * Bytes of the smallest model that makes the named tensors: they become its outputs, and all that they do not need is
- * left out. onnxruntime computes every node of a graph whatever is asked of it, so this is how later blocks are saved.
- *
- * @throws {RangeError} If the model has no tensor of that name.
- */
-export function cutToOutputs(model: OnnxModel, names: readonly string[]): Uint8Array {
-  const madeBy = producers(model);
-  const keep = new Set<number>();
-  const tensors = new Set<string>();
-  const pending = [...names];
-  while (pending.length > 0) {
-    const tensor = pending.pop()!;
-    if (tensor === "" || tensors.has(tensor)) continue;
-    tensors.add(tensor);
-    const index = madeBy.get(tensor);
-    if (index === undefined) {
-      if (model.initializers.has(tensor) || model.inputs.some((input) => input.name === tensor)) continue;
-      throw new RangeError(`Cannot cut ONNX model: it must hold the tensor ${tensor}, there is none of that name`);
-    }
-    if (keep.has(index)) continue;
-    keep.add(index);
-    pending.push(...model.nodes[index].inputs, ...outerTensors(model.nodes[index]));
-  }
-  const graph: Pieces = bytesField(GRAPH_NAME, "cut");
-  model.nodes.forEach((node, index) => keep.has(index) && graph.push(...bytesField(GRAPH_NODE, node.bytes)));
-  for (const { name, bytes } of model.initializers.values()) {
-    if (tensors.has(name)) graph.push(...bytesField(GRAPH_INITIALIZER, bytes));
-  }
-  for (const { bytes } of model.inputs) graph.push(...bytesField(GRAPH_INPUT, bytes));
-  for (const name of names) graph.push(...bytesField(GRAPH_OUTPUT, bytesField(1, name)));
-  return joinPieces([...model.header, ...bytesField(MODEL_GRAPH, graph)]);
-}
-
-/** Tensors that the sub-graphs of a node (the branches of an `If`, the body of a `Loop`) take from around them. */
-function outerTensors(node: OnnxNode): string[] {
-  const names: string[] = [];
-  for (const { field, bytes } of readFields(node.bytes)) {
-    if (field !== 5) continue;
-    for (const part of readFields(bytes)) {
-      if (part.field !== 6 && part.field !== 11) continue;
-      const inner = readGraph(part.bytes);
-      const own = new Set([
-        ...inner.inputs.map((input) => input.name),
-        ...inner.nodes.flatMap((innerNode) => innerNode.outputs),
-      ]);
-      for (const innerNode of inner.nodes) {
-        for (const name of [...innerNode.inputs, ...outerTensors(innerNode)]) {
-          if (!own.has(name) && !inner.initializers.has(name)) names.push(name);
-        }
-      }
-      names.push(...inner.outputs.map((output) => output.name).filter((name) => !own.has(name)));
-    }
-  }
-  return names;
+/** The same node with other inputs. */
+export function withInputs(node: OnnxNode, inputs: readonly string[]): OnnxNode {
+  const others = [...readFields(node.bytes)].filter(({ field }) => field !== nodeInput).map(({ raw }) => raw);
+  const bytes = joinPieces([...inputs.flatMap((name) => bytesField(nodeInput, name)), ...others]);
+  return { ...node, inputs, bytes };
 }

@@ -81,6 +81,11 @@ export function wireText(bytes: Uint8Array): string {
   return new TextDecoder().decode(bytes);
 }
 
+/** Number of a float field. */
+export function wireFloat(bytes: Uint8Array): number {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getFloat32(0, true);
+}
+
 /**
  * Integers of a repeated field, packed or not.
  *

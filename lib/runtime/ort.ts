@@ -26,6 +26,18 @@ export interface SessionOptions {
    * @default {0}
    */
   threads?: number;
+  /**
+   * Folder of the files that hold weights.
+   *
+   * @default none, all weights are inside the model
+   */
+  weightsFolder?: string;
+  /**
+   * Constants that were left out of the model, by name.
+   *
+   * @default none
+   */
+  weights?: Readonly<Record<string, Float32Array>>;
 }
 
 // onnxruntime starts as many as it is told to, and a machine hangs on tens of thousands.
@@ -37,7 +49,7 @@ const MAX_THREADS = 1024;
  * @throws {RangeError} If the number of threads is out of its range.
  */
 export async function createSession(model: Uint8Array, options: SessionOptions = {}): Promise<Ort.InferenceSession> {
-  const { threads = 0 } = options;
+  const { threads = 0, weightsFolder, weights = {} } = options;
   if (!(Number.isInteger(threads) && threads >= 0 && threads <= MAX_THREADS)) {
     throw new RangeError(
       `Cannot open model: threads must be an integer between 0 and ${MAX_THREADS}, current value is ${threads}`,
@@ -49,5 +61,10 @@ export async function createSession(model: Uint8Array, options: SessionOptions =
     graphOptimizationLevel: "all",
     intraOpNumThreads: threads,
     logSeverityLevel: 3,
+    externalData: Object.entries(weights).map(([path, { buffer, byteOffset, byteLength }]) => ({
+      path,
+      data: new Uint8Array(buffer, byteOffset, byteLength),
+    })),
+    ...(weightsFolder && { extra: { session: { model_external_initializers_file_folder_path: weightsFolder } } }),
   });
 }

@@ -5,6 +5,7 @@
  * @module
  */
 import { Field, FixedSizeList, Float32, Schema, Uint16, Uint32 } from "apache-arrow";
+import type { HookPoint } from "../vit/hooks.ts";
 
 /** Version that this code writes, and the newest it reads. */
 export const shardFormatVersion = 1;
@@ -28,14 +29,23 @@ export function layerColumn(layer: number): string {
   return `layer_${layer}`;
 }
 
+/** Names on disk of the places in a block where activations are taken. */
+export const streamNames = {
+  residPre: "resid_pre",
+  attnOut: "attn_out",
+  mlpOut: "mlp_out",
+  residPost: "resid_post",
+} as const satisfies Record<HookPoint, string>;
+
 /** What was recorded: the same for every shard of a recording, and what a resumed run must agree with. */
 export interface RecordingInfo {
   format_version: number;
-  /** The ViT: its file, and the hex SHA-256 of it. */
-  model: { path: string; sha256: string };
-  /** 0-based blocks after which the residual stream was recorded. */
+  /** The ViT: its file, the hex SHA-256 of it, and the form of GELU it was run with, if not its own. */
+  model: { path: string; sha256: string; gelu?: string };
+  /** 0-based blocks whose activations were recorded. */
   layers: number[];
-  stream: "resid_post";
+  /** Where in these blocks. */
+  stream: (typeof streamNames)[HookPoint];
   dtype: "float32";
   d_model: number;
   /** Special tokens and patches. */
@@ -113,6 +123,19 @@ const requiredFields: Record<keyof RecordingMetadata, string> = {
 
 /** Names of all metadata fields, in order. */
 export const metadataFields: readonly string[] = Object.keys(requiredFields);
+
+/**
+ * Where in its blocks a recording was made.
+ *
+ * @throws {RangeError} If `stream` is none of the names this code knows.
+ */
+export function recordedHook({ stream }: Pick<RecordingInfo, "stream">): HookPoint {
+  const found = Object.entries(streamNames).find(([, name]) => name === stream);
+  if (found !== undefined) return found[0] as HookPoint;
+  throw new RangeError(
+    `Cannot read recording: stream must be one of ${Object.values(streamNames).join(", ")}, current value is ${stream}`,
+  );
+}
 
 /**
  * Parses the text of a metadata file.

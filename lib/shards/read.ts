@@ -7,11 +7,13 @@
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { type ArrowFileReader, openArrowFile } from "../arrow/file_reader.ts";
+import type { HookPoint } from "../vit/hooks.ts";
 import {
   layerColumn,
   metadataFileName,
   parseMetadata,
   progressFileName,
+  recordedHook,
   type RecordingMetadata,
   shardSchema,
 } from "./format.ts";
@@ -53,6 +55,8 @@ export interface ReadBatchesOptions {
 export interface Shards {
   readonly directory: string;
   readonly metadata: RecordingMetadata;
+  /** Where in its blocks the recording was made. */
+  readonly hook: HookPoint;
   readonly nBatches: number;
   /**
    * Checks that a layer was recorded.
@@ -75,7 +79,9 @@ export function tokenRange(metadata: RecordingMetadata, tokens: TokenKind): { fi
   if (tokens !== "cls") {
     throw new RangeError(`Cannot read tokens: tokens must be one of patches, cls, all, current value is ${tokens}`);
   }
-  if (!cls) throw new RangeError("Cannot read CLS: the model must have a CLS token, this one has only patches");
+  if (!cls) {
+    throw new RangeError("Cannot read CLS: the model must have a CLS token, this one has only patches");
+  }
   return { first: 0, count: 1 };
 }
 
@@ -89,6 +95,7 @@ export function tokenRange(metadata: RecordingMetadata, tokens: TokenKind): { fi
  */
 export async function openShards(directory: string): Promise<Shards> {
   const metadata = await readMetadata(directory);
+  const hook = recordedHook(metadata);
   const schema = shardSchema(metadata);
   const files: ArrowFileReader[] = [];
   const close = async () => {
@@ -149,6 +156,7 @@ export async function openShards(directory: string): Promise<Shards> {
   return {
     directory,
     metadata,
+    hook,
     nBatches: batches.length,
     resolveLayer,
     async batchesOf(imageIndices) {

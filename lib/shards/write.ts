@@ -21,6 +21,7 @@ import {
 import { type ArrowFileWriter, createArrowFile } from "../arrow/file_writer.ts";
 import type { ImageSource } from "../images/source.ts";
 import { makeFolder, replaceFile } from "../runtime/files.ts";
+import { checkHookPoint } from "../vit/hooks.ts";
 import { type ActivationBatch, recordActivations, type RecordOptions } from "../vit/record.ts";
 import type { Vit } from "../vit/vit.ts";
 import {
@@ -32,6 +33,7 @@ import {
   shardFileName,
   shardFormatVersion,
   shardSchema,
+  streamNames,
 } from "./format.ts";
 
 /** Options of {@linkcode writeShards}. */
@@ -47,7 +49,7 @@ export interface WriteShardsOptions extends RecordOptions {
 }
 
 /**
- * Records the residual stream of `vit` over `images` into `directory`. Where the folder holds a stopped recording of
+ * Records activations of `vit` over `images` into `directory`. Where the folder holds a stopped recording of
  * the same model, layers and images it is resumed; where it holds a complete one, nothing is done. When `signal`
  * aborts, the images done so far are kept.
  *
@@ -64,7 +66,7 @@ export async function writeShards(
     throw new RangeError(`Cannot record shards: shardBytes must be above 0, current value is ${shardBytes}`);
   }
   const imageIndices = options.imageIndices ?? Array.from({ length: images.nImages }, (_, i) => i);
-  const info = describeRecording(vit, images, options.layers, options.imageIndices);
+  const info = describeRecording(vit, images, options);
   const schema = shardSchema(info);
   const state = await startOrResume(directory, info);
   if (state.complete) return state.metadata;
@@ -128,21 +130,21 @@ export async function writeShards(
 function describeRecording(
   vit: Vit,
   images: ImageSource,
-  layers: readonly number[],
-  selected: readonly number[] | undefined,
+  { layers, hook = "residPost", imageIndices: selected }: RecordOptions,
 ): RecordingInfo {
+  checkHookPoint(hook);
   const { kind, location, fingerprint, nImages } = images;
   const selection = selected ? createHash("sha256").update(Uint32Array.from(selected)).digest("hex") : "all";
   return {
     format_version: shardFormatVersion,
-    model: { path: vit.path, sha256: vit.fingerprint },
+    model: { path: vit.path, sha256: vit.fingerprint, ...(vit.replacedGelu && { gelu: vit.replacedGelu }) },
     layers: vit.resolveLayers(layers),
-    stream: "resid_post",
+    stream: streamNames[hook],
     dtype: "float32",
     d_model: vit.dModel,
     tokens_per_image: vit.tokensPerImage,
     n_special_tokens: vit.nSpecialTokens,
-    cls: vit.nSpecialTokens > 0,
+    cls: vit.specialTokens[0] === "cls",
     grid_height: vit.gridHeight,
     grid_width: vit.gridWidth,
     dataset: { kind, location, fingerprint, n_images: nImages, n_selected: selected?.length ?? nImages, selection },

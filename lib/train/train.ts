@@ -177,6 +177,7 @@ export async function trainSae(shards: Shards, options: TrainOptions): Promise<S
   return createSae(weights, {
     model: { name: metadata.model.path.split(/[\\/]/).pop()!, sha256: metadata.model.sha256 },
     layer,
+    hook: shards.hook,
     tokens,
     training: { epochs, batch_size: batchSize, learning_rate: learningRate, k_aux: kAux, aux_weight: auxWeight, seed },
   });

@@ -1,10 +1,17 @@
 /**
- * Runs the part of a ViT that makes a few of its tensors, whatever batch size the graph was exported for.
+ * Runs the part of a ViT that makes a few of its tensors, whatever batch size, precision and order of dimensions the
+ * graph was exported with: pixels and activations are float32, and the first dimension counts images.
  *
  * @module
  */
-import { cutToOutputs, type OnnxModel } from "../onnx/model.ts";
-import { createSession, loadOrt } from "../runtime/ort.ts";
+import type { PixelSize } from "../images/pixels.ts";
+import { makeInput, makeNode } from "../onnx/build.ts";
+import { cutToOutputs } from "../onnx/cut.ts";
+import { elementTypes, type OnnxModel, type OnnxNode } from "../onnx/model.ts";
+import { createSession } from "../runtime/ort.ts";
+import { loadOrt } from "../runtime/ort.ts";
+import { addUp } from "./fused_ops.ts";
+import type { PixelInput } from "./pixel_input.ts";
 
 /** A tensor of numbers that came out of a model. */
 export interface PartOutput {
@@ -20,32 +27,88 @@ export interface OpenPart {
   close(): Promise<void>;
 }
 
-/** What {@linkcode openPart} opens. */
-export interface OpenPartOptions {
-  /** Name of the graph's pixel input. */
-  input: string;
-  /** Names of the tensors wanted; all that they do not need is cut away. */
-  tensors: readonly string[];
-  heightPx: number;
-  widthPx: number;
-  /** Images that the graph takes at once: the batch size it was exported for, or `Infinity`. */
-  maxBatch: number;
-  /** Threads of one run; 0 for every core. */
-  threads: number;
+/** What {@linkcode cutPart} cuts. */
+export interface CutPartOptions {
+  input: PixelInput;
+  /** What is wanted, each the sum of some tensors of one shape. All that they do not need is cut away. */
+  tensors: readonly (readonly string[])[];
+  /** Whether the graph has tokens first and images second. */
+  tokensFirst: boolean;
 }
 
-/** Opens the part of a model that makes the named tensors. */
+/** What {@linkcode openPart} opens. */
+export interface OpenPartOptions extends CutPartOptions {
+  size: PixelSize;
+  /** Threads of one run; 0 for every core. */
+  threads: number;
+  /** Folder of the files that hold weights, if the model's are not inside it. */
+  weightsFolder: string | undefined;
+}
+
+/** A model cut to a part. */
+export interface CutPart {
+  readonly bytes: Uint8Array;
+  /** Name of the float32 input. */
+  readonly input: string;
+  /** Names of the float32 outputs. */
+  readonly outputs: readonly string[];
+}
+
+/** Cuts a model to what makes the given tensors, in float32 and with images first. */
+export function cutPart(model: OnnxModel, { input, tensors, tokensFirst }: CutPartOptions): CutPart {
+  const isHalf = input.isHalf ||
+    [...model.initializers.values()].some(({ elementType }) => elementType === elementTypes.float16);
+  const before: OnnxNode[] = [];
+  const after: OnnxNode[] = [];
+  const inputs = [...model.inputs];
+  let inputName = input.name;
+  if (input.isHalf) {
+    inputName = `${input.name}/float32`;
+    const { dims } = model.inputs.find(({ name }) => name === input.name)!;
+    const at = inputs.findIndex(({ name }) => name === input.name);
+    inputs[at] = makeInput({ name: inputName, dims: dims.map((dim, i) => dim === "?" ? `dimension_${i}` : dim) });
+    before.push(castNode(inputName, input.name, elementTypes.float16));
+  }
+  const outputs = tensors.map((terms, i) => {
+    let name = terms[0];
+    if (terms.length > 1) {
+      name = `activations_${i}/sum`;
+      after.push(...addUp(terms, name));
+    }
+    if (tokensFirst) {
+      const turned = `activations_${i}/images_first`;
+      after.push(makeNode({ op: "Transpose", inputs: [name], outputs: [turned], attributes: { perm: [1, 0, 2] } }));
+      name = turned;
+    }
+    if (isHalf) {
+      after.push(castNode(name, `activations_${i}/float32`, elementTypes.float32));
+      name = `activations_${i}/float32`;
+    }
+    return name;
+  });
+  const edited = { ...model, inputs, nodes: [...before, ...model.nodes, ...after] };
+  return { bytes: cutToOutputs(edited, outputs), input: inputName, outputs };
+}
+
+function castNode(from: string, name: string, to: number): OnnxNode {
+  return makeNode({ op: "Cast", inputs: [from], outputs: [name], attributes: { to } });
+}
+
+/** Opens the part of a model that makes the given tensors. */
 export async function openPart(model: OnnxModel, options: OpenPartOptions): Promise<OpenPart> {
-  const { input, tensors, heightPx, widthPx, maxBatch, threads } = options;
+  const { size: { heightPx, widthPx }, threads, weightsFolder } = options;
+  const { maxBatch } = options.input;
   const { Tensor } = await loadOrt();
-  const session = await createSession(cutToOutputs(model, tensors), { threads });
+  const { bytes, input, outputs } = cutPart(model, options);
+  const session = await createSession(bytes, { threads, weightsFolder });
   const imageLength = 3 * heightPx * widthPx;
 
   const runBatch = async (pixels: Float32Array): Promise<PartOutput[]> => {
     const nImages = pixels.length / imageLength;
     const feeds = { [input]: new Tensor("float32", pixels, [nImages, 3, heightPx, widthPx]) };
-    const results = await session.run(feeds, tensors as string[]);
-    return tensors.map((name) => ({ dims: results[name].dims, data: results[name].data as Float32Array }));
+    // Failures are thrown: onnxruntime need not print them, too.
+    const results = await session.run(feeds, outputs as string[], { logSeverityLevel: 4 });
+    return outputs.map((name) => ({ dims: results[name].dims, data: results[name].data as Float32Array }));
   };
   /** Pads to the size that the graph asks for, and cuts the padding off again. */
   const runPadded = async (pixels: Float32Array): Promise<PartOutput[]> => {
@@ -64,12 +127,13 @@ export async function openPart(model: OnnxModel, options: OpenPartOptions): Prom
           `Cannot run ViT: pixels must have shape [nImages, 3, ${heightPx}, ${widthPx}], current length is ${pixels.length}`,
         );
       }
-      if (maxBatch === Infinity) return await runBatch(pixels);
+      // A whole batch keeps its shape as it is.
+      if (maxBatch === Infinity || pixels.length === maxBatch * imageLength) return await runBatch(pixels);
       const parts: PartOutput[][] = [];
       for (let first = 0; first < pixels.length; first += maxBatch * imageLength) {
         parts.push(await runPadded(pixels.subarray(first, first + maxBatch * imageLength)));
       }
-      return tensors.map((_, i) => joinOutputs(parts.map((part) => part[i])));
+      return outputs.map((_, i) => joinOutputs(parts.map((part) => part[i])));
     },
     close: () => session.release(),
   };

@@ -1,5 +1,5 @@
 /**
- * Records the residual stream of a ViT over a source of images, batch by batch: while the model looks at one batch,
+ * Records activations of a ViT over a source of images, batch by batch: while the model looks at one batch,
  * the next one is decoded.
  *
  * @module
@@ -7,6 +7,7 @@
 import { readImage } from "../images/decode.ts";
 import { toPixelValues } from "../images/pixels.ts";
 import type { ImageSource } from "../images/source.ts";
+import type { HookPoint } from "./hooks.ts";
 import type { Vit } from "./vit.ts";
 
 /** An image that could not be read. */
@@ -20,7 +21,7 @@ export interface SkippedImage {
 export interface ActivationBatch {
   /** Index in the source of each image, ascending. */
   readonly imageIndices: Uint32Array;
-  /** Residual stream after each layer, in the order asked for; each of shape `[nImages, tokensPerImage, dModel]`. */
+  /** Activations of each layer, in the order asked for; each of shape `[nImages, tokensPerImage, dModel]`. */
   readonly activations: readonly Float32Array[];
   /** Images of this stretch that could not be read. */
   readonly skipped: readonly SkippedImage[];
@@ -28,8 +29,14 @@ export interface ActivationBatch {
 
 /** Options of {@linkcode recordActivations}. */
 export interface RecordOptions {
-  /** Layers (0-based blocks) after which the residual stream is recorded; negative ones count from the last. */
+  /** Layers (0-based blocks) to record; negative ones count from the last. */
   layers: readonly number[];
+  /**
+   * Where in each block.
+   *
+   * @default {"residPost"}
+   */
+  hook?: HookPoint;
   /**
    * Which images of the source, ascending.
    *
@@ -55,7 +62,7 @@ export interface RecordOptions {
 }
 
 /**
- * Records the residual stream of `vit` after some layers, all in one pass.
+ * Records activations of some layers of `vit`, all in one pass.
  *
  * @returns Batches in the order of the images. A batch may be empty where all its images were skipped.
  */
@@ -64,14 +71,14 @@ export async function* recordActivations(
   images: ImageSource,
   options: RecordOptions,
 ): AsyncIterable<ActivationBatch> {
-  const { batchSize = 32, onBadImage = "skip", signal, onProgress } = options;
+  const { hook, batchSize = 32, onBadImage = "skip", signal, onProgress } = options;
   if (!Number.isInteger(batchSize) || batchSize < 1) {
     throw new RangeError(
       `Cannot record activations: batchSize must be an integer of 1 or more, current value is ${batchSize}`,
     );
   }
   const imageIndices = options.imageIndices ?? Array.from({ length: images.nImages }, (_, i) => i);
-  const opened = await vit.openLayers(options.layers);
+  const opened = await vit.openLayers(options.layers, { hook });
   const load = (first: number) => {
     const loading = loadPixels(vit, images, imageIndices.slice(first, first + batchSize), onBadImage);
     // A failure is thrown where it is awaited, in its turn; a run that stops before must not end the process.

@@ -9,7 +9,9 @@
  *
  * @module
  */
-import { nodeIntegers, type OnnxModel, type OnnxNode, producers } from "../onnx/model.ts";
+import { type Flow, traceFlow } from "../onnx/flow.ts";
+import { modelFields, type OnnxModel } from "../onnx/model.ts";
+import { joinPieces, readFields } from "../onnx/wire.ts";
 
 /** Names of the tensors of one transformer block. */
 export interface BlockTensors {
@@ -19,108 +21,119 @@ export interface BlockTensors {
   readonly residMid: string;
   /** The residual stream as it leaves the block. */
   readonly residPost: string;
+  /** Tensors that add up to what attention adds to the stream: one, and its bias where that is added last. */
+  readonly attnOut: readonly string[];
+  /** Tensors that add up to what the MLP adds to the stream. */
+  readonly mlpOut: readonly string[];
 }
 
 /** An addition of the stream: `output = skip + branch`. */
 interface StreamAdd {
   readonly skip: string;
   readonly output: string;
+  readonly branch: readonly string[];
   readonly attends: boolean;
 }
 
 // Operators that mix tokens by attention, whole or as the softmax inside it.
-const attentionOps = new Set(["Softmax", "Attention", "MultiHeadAttention", "GroupQueryAttention"]);
+const attentionOps = new Set([
+  "Softmax",
+  "QLinearSoftmax",
+  "Attention",
+  "QAttention",
+  "MultiHeadAttention",
+  "PackedAttention",
+  "PackedMultiHeadAttention",
+  "GroupQueryAttention",
+]);
 
 /**
  * Names the residual stream's tensors, one entry a block.
  *
+ * @param input The graph's input for pixels.
  * @throws {TypeError} If the graph holds no such chain: it is not a pre-norm transformer.
  */
-export function findResidualStream(model: OnnxModel): BlockTensors[] {
-  const madeBy = producers(model);
-  const fromImage = dependentTensors(model);
-  const adds: StreamAdd[] = [];
-  for (const node of model.nodes) {
-    if (node.opType !== "Add") continue;
-    const [left, right] = node.inputs;
-    if (!fromImage.has(left) || !fromImage.has(right)) continue;
-    for (const [skip, branch] of [[left, right], [right, left]]) {
-      const inside = nodesBetween(skip, branch);
-      if (inside === undefined) continue;
-      adds.push({ skip, output: node.outputs[0], attends: inside.some((inner) => attentionOps.has(inner.opType)) });
-      break;
-    }
-  }
-
+export function findResidualStream(model: OnnxModel, input: string): BlockTensors[] {
+  const flow = traceFlow(model, input);
+  const adds = findStreamAdds(model, flow);
   // Blocks are pairs: an addition of attention, and the addition of an MLP that skips from it.
   const bySkip = new Map(adds.filter((add) => !add.attends).map((add) => [add.skip, add]));
   const blocks: BlockTensors[] = [];
   for (const attention of adds.filter((add) => add.attends)) {
     const mlp = bySkip.get(attention.output);
     if (mlp === undefined) continue;
-    blocks.push({ residPre: attention.skip, residMid: attention.output, residPost: mlp.output });
+    const { skip: residPre, output: residMid, branch: attnOut } = attention;
+    blocks.push({ residPre, residMid, residPost: mlp.output, attnOut, mlpOut: mlp.branch });
   }
-  if (blocks.length === 0) {
-    throw new TypeError(
-      "Cannot find the residual stream: the graph must hold transformer blocks (attention and MLP, each added to what " +
-        `went in), none was found among ${model.nodes.length} nodes`,
-    );
-  }
-  return blocks;
-
-  /** Nodes on the way from `skip` to `branch`, or `undefined` if some of the image reaches `branch` around `skip`. */
-  function nodesBetween(skip: string, branch: string): OnnxNode[] | undefined {
-    const inside: OnnxNode[] = [];
-    const seen = new Set<string>([skip]);
-    const pending = [branch];
-    while (pending.length > 0) {
-      const tensor = pending.pop()!;
-      if (seen.has(tensor) || !fromImage.has(tensor)) continue;
-      seen.add(tensor);
-      const index = madeBy.get(tensor);
-      if (index === undefined) return undefined; // The image itself.
-      inside.push(model.nodes[index]);
-      pending.push(...model.nodes[index].inputs);
-    }
-    return inside;
-  }
-}
-
-/** Tensors whose numbers depend on the image: shapes read off a tensor do not count. */
-function dependentTensors(model: OnnxModel): Set<string> {
-  const dependent = new Set(model.inputs.map((input) => input.name));
-  // ONNX nodes are stored in the order they run.
-  for (const node of model.nodes) {
-    if (node.opType === "Shape" || node.opType === "Size") continue;
-    if (node.inputs.some((input) => dependent.has(input))) node.outputs.forEach((output) => dependent.add(output));
-  }
-  return dependent;
-}
-
-/** How an image becomes tokens: the convolution that cuts it into patches. */
-export interface PatchEmbedding {
-  /** Edges of a patch in pixels. */
-  readonly patchHeight: number;
-  readonly patchWidth: number;
-  readonly dModel: number;
-}
-
-/**
- * Finds the convolution that cuts the image into patches: its stride equals its kernel.
- *
- * @throws {TypeError} If there is none.
- */
-export function findPatchEmbedding(model: OnnxModel): PatchEmbedding {
-  for (const node of model.nodes) {
-    if (node.opType !== "Conv") continue;
-    const dims = model.initializers.get(node.inputs[1])?.dims;
-    if (dims?.length !== 4 || dims[1] !== 3) continue;
-    const [dModel, , patchHeight, patchWidth] = dims;
-    const strides = nodeIntegers(node, "strides");
-    if (strides?.[0] === patchHeight && strides[1] === patchWidth) return { patchHeight, patchWidth, dModel };
-  }
+  if (blocks.length > 0) return longestChain(blocks);
+  const reason = unfitReason(adds, flow) ??
+    (hasFunctions(model)
+      ? "here they may be hidden in functions of the model: inline these first"
+      : `none was found among ${model.nodes.length} nodes`);
   throw new TypeError(
-    "Cannot find the patch embedding: the graph must hold a convolution over 3 color channels whose stride equals its " +
-      "kernel, none was found",
+    "Cannot find the residual stream: the graph must hold transformer blocks (attention and MLP, each added to what " +
+      `went in), ${reason}`,
   );
+}
+
+function findStreamAdds(model: OnnxModel, flow: Flow): StreamAdd[] {
+  const adds: StreamAdd[] = [];
+  for (const node of model.nodes) {
+    if (node.opType !== "Add") continue;
+    const [left, right] = node.inputs;
+    if (!flow.depends(left) || !flow.depends(right)) continue;
+    for (const [one, branch] of [[left, right], [right, left]]) {
+      const skip = flow.origin(one);
+      const inside = flow.between(skip, branch);
+      if (inside === undefined) continue;
+      const { output, constants } = withConstants(node.outputs[0], flow);
+      const attends = inside.some((inner) => attentionOps.has(inner.opType));
+      adds.push({ skip, output, branch: [branch, ...constants], attends });
+      break;
+    }
+  }
+  return adds;
+}
+
+/** The tensor after additions of constants alone, such as a branch's bias that an optimizer moved behind the sum. */
+function withConstants(tensor: string, flow: Flow): { output: string; constants: string[] } {
+  const constants: string[] = [];
+  let output = tensor;
+  for (;;) {
+    const [next, ...others] = flow.consumers(output);
+    const constant = next?.inputs.find((name) => !flow.depends(name));
+    if (others.length > 0 || next?.opType !== "Add" || constant === undefined) return { output, constants };
+    constants.push(constant);
+    output = next.outputs[0];
+  }
+}
+
+/** The most blocks that follow one another: an encoder, where a decoder comes after it. */
+function longestChain(blocks: readonly BlockTensors[]): BlockTensors[] {
+  const chains: BlockTensors[][] = [];
+  for (const block of blocks) {
+    const chain = chains.find((one) => one[one.length - 1].residPost === block.residPre);
+    if (chain === undefined) chains.push([block]);
+    else chain.push(block);
+  }
+  return chains.reduce((longest, chain) => chain.length > longest.length ? chain : longest);
+}
+
+/** Whether operators of the graph are defined in the file, out of others. */
+function hasFunctions(model: OnnxModel): boolean {
+  return [...readFields(joinPieces([...model.header]))].some(({ field }) => field === modelFields.functions);
+}
+
+/** Why the blocks are of another kind, if it can be told. */
+function unfitReason(adds: readonly StreamAdd[], flow: Flow): string | undefined {
+  const attention = adds.find((add) => add.attends);
+  if (attention === undefined) return undefined;
+  // Both branches read the same stream, so the second sum's branch goes around the first sum.
+  const isParallel = flow.consumers(attention.output).some((node) =>
+    node.opType === "Add" && node.inputs.every((name) => flow.depends(name)) &&
+    node.inputs.some((name) => name !== attention.output && flow.between(attention.skip, name) !== undefined)
+  );
+  if (isParallel) return "here attention and MLP run side by side on the same input (parallel blocks)";
+  const isPostNorm = adds.some((add) => !add.attends && flow.between(attention.output, add.skip) !== undefined);
+  return isPostNorm ? "here a norm stands between them, in the stream itself (post-norm blocks)" : undefined;
 }

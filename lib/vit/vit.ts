@@ -3,21 +3,30 @@
  *
  * @module
  */
-import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { outputSize } from "../images/pixels.ts";
-import { centerCropTransform, type PixelTransform, pixelTransformFromConfig } from "../images/transform.ts";
-import { type OnnxModel, readOnnx } from "../onnx/model.ts";
+import { type HubOptions, isHubSource } from "../hub/hub.ts";
+import { fetchModel } from "./hub_model.ts";
+import type { PixelSize } from "../images/pixels.ts";
+import type { PixelTransform } from "../images/transform.ts";
+import { configuredSize, readModelConfig, readTransform } from "./config.ts";
+import type { SpecialToken } from "./families.ts";
+import type { GeluKind } from "./gelu.ts";
+import { chooseGelu, readVitGraph } from "./graph.ts";
+import { readGraphSigns } from "./graph_signs.ts";
+import { checkHookPoint, type HookPoint } from "./hooks.ts";
 import { openPart } from "./part.ts";
-import { type BlockTensors, findPatchEmbedding, findResidualStream, type PatchEmbedding } from "./residual_stream.ts";
+import { chooseSize, chooseTransform } from "./preprocessing.ts";
+import { familyFromConfig, familyFromGraph, familyOf } from "./recognize_family.ts";
+import type { BlockTensors } from "./residual_stream.ts";
+import { chooseSpecialTokens, measureTokens } from "./tokens.ts";
 
 /** A vision transformer, ready to record from. */
 export interface Vit {
   /** File it was opened from. */
   readonly path: string;
-  /** Hex SHA-256 of that file. */
+  /** Hex SHA-256 of that file, and of the files that hold its weights, if they are not inside it. */
   readonly fingerprint: string;
+  /** Name of its entry in {@linkcode vitFamilies}; `undefined` where it cannot be told. */
+  readonly family: string | undefined;
   readonly nLayers: number;
   readonly dModel: number;
   /** Size of the pixels it takes. */
@@ -27,10 +36,16 @@ export interface Vit {
   readonly gridHeight: number;
   readonly gridWidth: number;
   readonly nPatches: number;
-  /** CLS and registers: tokens before the first patch. */
+  /** Tokens before the first patch. */
   readonly nSpecialTokens: number;
+  /** What these tokens are, in order. */
+  readonly specialTokens: readonly SpecialToken[];
   /** `nSpecialTokens + nPatches`. */
   readonly tokensPerImage: number;
+  /** Form of GELU in the file's MLPs; `undefined` where they use another function, or more than one. */
+  readonly gelu: GeluKind | undefined;
+  /** Form of GELU that it runs with in place of the file's; `undefined` where nothing was replaced. */
+  readonly replacedGelu: GeluKind | undefined;
   /** How images become its pixels. */
   readonly transform: PixelTransform;
   /**
@@ -40,18 +55,29 @@ export interface Vit {
    */
   resolveLayers(layers: readonly number[]): number[];
   /**
-   * Opens the part of the model that makes the residual stream after the given layers. Later blocks are left out, so
-   * they cost nothing.
+   * Opens the part of the model that makes the activations of the given layers. Later blocks are left out, so they cost
+   * nothing.
    */
-  openLayers(layers: readonly number[]): Promise<VitLayers>;
+  openLayers(layers: readonly number[], options?: OpenLayersOptions): Promise<VitLayers>;
 }
 
-/** The part of a ViT that makes the residual stream after some layers. */
+/** Options of {@linkcode Vit.openLayers}. */
+export interface OpenLayersOptions {
+  /**
+   * Where in each block.
+   *
+   * @default {"residPost"}
+   */
+  hook?: HookPoint;
+}
+
+/** The part of a ViT that makes the activations of some layers. */
 export interface VitLayers {
   /** Layers, in the order asked for. */
   readonly layers: readonly number[];
+  readonly hook: HookPoint;
   /**
-   * Residual streams of a batch, one array a layer, each of shape `[nImages, tokensPerImage, dModel]`.
+   * Activations of a batch, one array a layer, each of shape `[nImages, tokensPerImage, dModel]`.
    *
    * @param pixels Shape `[nImages, 3, heightPx, widthPx]`.
    */
@@ -64,83 +90,83 @@ export interface OpenVitOptions {
   /**
    * How images become pixels.
    *
-   * @default `preprocessor_config.json` beside the model or one folder up, else CLIP's at the size the graph asks for
+   * @default `preprocessor_config.json` beside the model or one folder up, else its family's, else CLIP's
    */
   transform?: PixelTransform;
+  /**
+   * Size of the pixels, for a graph that takes any; preprocessing is fitted to it.
+   *
+   * @default what the graph asks for, else what preprocessing gives
+   */
+  imageSize?: PixelSize;
+  /**
+   * Name of its entry in {@linkcode vitFamilies}, where it cannot be told.
+   *
+   * @default as `config.json` beside it or one folder up says, else as its graph shows
+   */
+  family?: string;
+  /**
+   * Form of GELU to run the MLPs with.
+   *
+   * @default the file's own
+   */
+  gelu?: GeluKind;
+  /**
+   * What the tokens before the patches are, in order, where it cannot be told from their number.
+   *
+   * @default as in its family, else CLS and registers
+   */
+  specialTokens?: readonly SpecialToken[];
   /**
    * Threads of one model run; 0 for every core.
    *
    * @default {0}
    */
   threads?: number;
+  /**
+   * How a model of the Hub is fetched.
+   *
+   * @default the cache and the settings of `huggingface_hub`
+   */
+  hub?: HubOptions;
 }
 
 /**
  * Opens a ViT in ONNX.
  *
+ * @param source Path of the file, or `hf:owner/repository/path` on the Hugging Face Hub.
  * @throws {SyntaxError} If the file is not ONNX.
  * @throws {TypeError} If the model is not a vision transformer whose residual stream can be found.
+ * @throws {RangeError} If an option does not fit it.
  */
-export async function openVit(path: string, options: OpenVitOptions = {}): Promise<Vit> {
-  const { threads = 0 } = options;
-  const bytes = await readModel(path);
-  let model: OnnxModel;
-  let blocks: BlockTensors[];
-  let patch: PatchEmbedding;
-  try {
-    model = readOnnx(bytes);
-    blocks = findResidualStream(model);
-    patch = findPatchEmbedding(model);
-  } catch (error) {
-    const { message, constructor } = error as Error;
-    const reason = message.replace(/^Cannot [^:]*: /, "");
-    throw new (constructor as ErrorConstructor)(`Cannot open ViT ${path}: ${reason}`, { cause: error });
-  }
-  if ([...model.initializers.values()].some((initializer) => initializer.external)) {
-    throw new TypeError(`Cannot open ViT ${path}: weights must be inside the file, this model keeps them in another`);
-  }
+export async function openVit(source: string, options: OpenVitOptions = {}): Promise<Vit> {
+  const { threads = 0, imageSize, transform: asked } = options;
+  const path = isHubSource(source) ? await fetchModel(source, options.hub) : source;
+  const graph = await readVitGraph(path);
+  const { blocks, patch, input, fingerprint, weightsFolder } = graph;
+  const { model, found, replaced } = await chooseGelu(graph, options.gelu, path);
 
-  const [input, ...others] = model.inputs;
-  if (others.length > 0 || ![0, 4].includes(input.dims.length)) {
-    const inputs = model.inputs.map(({ name, dims }) => `${name} [${dims.join(", ")}]`).join(", ");
-    throw new TypeError(
-      `Cannot open ViT ${path}: its input must be pixels [nImages, 3, height, width] alone, current inputs are ` +
-        `${inputs}; export the vision part by itself`,
-    );
-  }
-  const [fixedBatch, , graphHeight, graphWidth] = input.dims;
-  const configured = options.transform ?? await readTransform(path);
-  const graphSize = isSize(graphHeight) && isSize(graphWidth)
-    ? { heightPx: graphHeight, widthPx: graphWidth }
-    : undefined;
-  const transform = configured ?? clipTransform(graphSize);
-  const { heightPx, widthPx } = graphSize ?? outputSize({ heightPx: 224, widthPx: 224 }, transform);
-  const given = outputSize({ heightPx, widthPx }, transform);
-  if (given.heightPx !== heightPx || given.widthPx !== widthPx) {
-    throw new RangeError(
-      `Cannot open ViT ${path}: preprocessing must give ${widthPx} × ${heightPx} pixels, it gives ${given.widthPx} × ` +
-        `${given.heightPx}`,
-    );
-  }
-  const gridHeight = Math.floor(heightPx / patch.patchHeight);
-  const gridWidth = Math.floor(widthPx / patch.patchWidth);
+  const config = await readModelConfig(path);
+  const named = options.family ? familyOf(options.family) : config && familyFromConfig(config);
+  const known = { imageSize, asked, configured: asked ? undefined : await readTransform(path), family: named };
+  const size = chooseSize(path, graph, { known, configured: configuredSize(config) });
+  const open = (tensors: readonly (readonly string[])[], tokensFirst: boolean) =>
+    openPart(model, { input, tensors, tokensFirst, size, threads, weightsFolder });
+  const { tokensPerImage, dModel, tokensFirst } = await measureTokens(graph, size, path, open);
+
+  const gridHeight = Math.floor(size.heightPx / patch.patchHeight);
+  const gridWidth = Math.floor(size.widthPx / patch.patchWidth);
   const nPatches = gridHeight * gridWidth;
-  const maxBatch = isSize(fixedBatch) ? fixedBatch : Infinity;
-  const open = (tensors: readonly string[]) =>
-    openPart(model, { input: input.name, tensors, heightPx, widthPx, maxBatch, threads });
-
-  // The graph up to the first block is small: black images through it tell the number of tokens.
-  const start = await open([blocks[0].residPre]);
-  const [{ dims }] = await start.run(new Float32Array(2 * 3 * heightPx * widthPx));
-  await start.close();
-  const tokensPerImage = dims[1];
   const nSpecialTokens = tokensPerImage - nPatches;
-  if (dims.length !== 3 || dims[0] !== 2 || dims[2] !== patch.dModel || nSpecialTokens < 0) {
+  if (nSpecialTokens < 0) {
     throw new TypeError(
-      `Cannot open ViT ${path}: its residual stream must have shape [nImages, nTokens, dModel], current shape for 2 ` +
-        `images is [${dims.join(", ")}]`,
+      `Cannot open ViT ${path}: its residual stream must hold a token for each of ${gridHeight} × ${gridWidth} ` +
+        `patches, current number of tokens is ${tokensPerImage}`,
     );
   }
+  const signs = readGraphSigns(model, blocks, input.name);
+  const family = named ?? familyFromGraph({ ...signs, gelu: found, patchPx: patch.patchWidth, nSpecialTokens });
+  const transform = chooseTransform(path, size, { ...known, family });
 
   const resolveLayers = (wanted: readonly number[]) => {
     const layers = wanted.map((layer) => resolveLayer(layer, blocks.length));
@@ -153,37 +179,50 @@ export async function openVit(path: string, options: OpenVitOptions = {}): Promi
   };
   return {
     path,
-    fingerprint: createHash("sha256").update(bytes).digest("hex"),
+    fingerprint,
+    family: family?.name,
     nLayers: blocks.length,
-    dModel: patch.dModel,
-    heightPx,
-    widthPx,
+    dModel,
+    ...size,
     gridHeight,
     gridWidth,
     nPatches,
     nSpecialTokens,
+    specialTokens: chooseSpecialTokens(path, { given: options.specialTokens, nSpecialTokens, family }),
     tokensPerImage,
+    gelu: found,
+    replacedGelu: replaced,
     transform,
     resolveLayers,
-    async openLayers(wanted) {
+    async openLayers(wanted, { hook = "residPost" } = {}) {
+      checkHookPoint(hook);
       const layers = resolveLayers(wanted);
-      const part = await open(layers.map((layer) => blocks[layer].residPost));
+      const part = await open(layers.map((layer) => hookTensors(blocks[layer], hook)), tokensFirst);
       return {
         layers,
-        run: async (pixels) => (await part.run(pixels)).map((output) => output.data),
+        hook,
+        run: async (pixels) => {
+          const nImages = pixels.length / (3 * size.heightPx * size.widthPx);
+          return (await part.run(pixels)).map(({ data, dims }, i) => {
+            if (data.length === nImages * tokensPerImage * dModel) return data;
+            throw new RangeError(
+              `Cannot record layer ${
+                layers[i]
+              }: its shape must be [${nImages}, ${tokensPerImage}, ${dModel}], current ` +
+                `value is [${dims.join(", ")}]`,
+            );
+          });
+        },
         close: part.close,
       };
     },
   };
 }
 
-/** CLIP's transform for pixels of any aspect: the crop lies within the resized image. */
-function clipTransform(crop = { heightPx: 224, widthPx: 224 }): PixelTransform {
-  return { ...centerCropTransform(Math.max(crop.heightPx, crop.widthPx)), crop };
-}
-
-function isSize(dim: number | string | undefined): dim is number {
-  return typeof dim === "number" && dim > 0;
+/** Tensors that add up to the activations at a hook point. */
+function hookTensors(block: BlockTensors, hook: HookPoint): readonly string[] {
+  const tensors = block[hook];
+  return typeof tensors === "string" ? [tensors] : tensors;
 }
 
 function resolveLayer(layer: number, nLayers: number): number {
@@ -196,35 +235,4 @@ function resolveLayer(layer: number, nLayers: number): number {
     );
   }
   return layer < 0 ? layer + nLayers : layer;
-}
-
-async function readModel(path: string): Promise<Uint8Array> {
-  try {
-    return await readFile(path);
-  } catch (error) {
-    throw new Error(`Cannot open ViT ${path}: the file must be readable (${(error as { code?: string }).code})`, {
-      cause: error,
-    });
-  }
-}
-
-// Hub repositories keep the configuration one folder above `onnx/`.
-async function readTransform(path: string): Promise<PixelTransform | undefined> {
-  for (const folder of [dirname(path), dirname(dirname(path))]) {
-    const file = join(folder, "preprocessor_config.json");
-    let text: string;
-    try {
-      text = await readFile(file, "utf8");
-    } catch {
-      continue;
-    }
-    let json: unknown;
-    try {
-      json = JSON.parse(text);
-    } catch (error) {
-      throw new SyntaxError(`Cannot read ${file}: it must be JSON`, { cause: error });
-    }
-    return pixelTransformFromConfig(json);
-  }
-  return undefined;
 }

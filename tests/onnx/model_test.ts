@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import fc from "fast-check";
 import { buildOnnx } from "../../lib/onnx/build.ts";
-import { cutToOutputs, nodeIntegers, producers, readOnnx } from "../../lib/onnx/model.ts";
+import { nodeIntegers } from "../../lib/onnx/attributes.ts";
+import { cutToOutputs } from "../../lib/onnx/cut.ts";
+import { producers, readOnnx } from "../../lib/onnx/model.ts";
 import { bytesField, integerField, joinPieces, type Pieces } from "../../lib/onnx/wire.ts";
 import { createSession, loadOrt } from "../../lib/runtime/ort.ts";
 
@@ -41,7 +43,7 @@ Deno.test("readOnnx() reads the graph that buildOnnx() builds", () => {
     ["Relu", ["y"], ["z"]],
   ]);
   assert.deepEqual([...initializers.values()].map(({ name, dims, external }) => [name, dims, external]), [
-    ["w", [2, 2], false],
+    ["w", [2, 2], undefined],
   ]);
   assert.deepEqual(inputs.map(({ name, dims }) => [name, dims]), [["x", ["n", 2]]]);
   assert.deepEqual(outputs.map(({ name }) => name), ["z"]);

@@ -145,7 +145,12 @@ Deno.test("trainSae() says what it made, with decoder rows of length 1", async (
     assert.deepEqual([sae.dModel, sae.dSae, sae.subtractBDec], [dModel, 48, true]);
     assert.deepEqual(sae.rule, { kind: "topK", k: 2, relu: true });
     const { training: record, ...rest } = sae.provenance;
-    assert.deepEqual(rest, { model: { name: "tiny.onnx", sha256: "0123" }, layer: 3, tokens: "patches" });
+    assert.deepEqual(rest, {
+      model: { name: "tiny.onnx", sha256: "0123" },
+      layer: 3,
+      hook: "residPost",
+      tokens: "patches",
+    });
     assert.deepEqual([record?.epochs, record?.batch_size, record?.learning_rate, record?.seed], [2, 128, 1e-2, 1]);
     for (let latent = 0; latent < 48; latent++) {
       const length = Math.hypot(...sae.wDec.subarray(latent * dModel, (latent + 1) * dModel));
