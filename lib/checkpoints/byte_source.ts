@@ -1,6 +1,7 @@
 /**
- * Where a checkpoint's bytes come from: a file that is read by ranges, or bytes in memory. Every range is checked
- * against the size before anything is allocated, so that a damaged length never costs more than an error.
+ * Where a checkpoint's bytes come from: a file that is read by ranges, or bytes in memory; `http_source.ts` adds what a
+ * server has. Every range is checked against the size before anything is allocated, so that a damaged length never costs
+ * more than an error.
  *
  * @module
  */
@@ -88,7 +89,8 @@ async function openPath(path: string): Promise<ByteSource> {
   });
 }
 
-function rangeSource(name: string, size: number, io: Pick<ByteSource, "readInto" | "close">): ByteSource {
+/** A source whose reads are checked against its size before `io` is asked. */
+export function rangeSource(name: string, size: number, io: Pick<ByteSource, "readInto" | "close">): ByteSource {
   const check = (position: number, length: number) => {
     if (!(Number.isSafeInteger(position) && position >= 0 && length >= 0 && position + length <= size)) {
       throw damaged(name, `bytes ${position} to ${position + length} must lie within the file, its size is ${size}`);

@@ -37,20 +37,25 @@ export async function readNpzLayout(
   entries: ReadonlyMap<string, ZipEntry>,
 ): Promise<TensorLayout> {
   const tensors = new Map<string, StoredTensor>();
+  const values = new Map<string, unknown>();
   for (const entry of entries.values()) {
     if (!entry.name.endsWith(".npy")) continue;
     if (entry.isDeflated) {
       throw refused(source.name, `zip entry ${entry.name} must be stored as it is, it is compressed: use numpy.savez`);
     }
-    tensors.set(entry.name.slice(0, -".npy".length), await readArrayHeader(source, entry));
+    const name = entry.name.slice(0, -".npy".length);
+    const found = await readArrayHeader(source, entry);
+    if ("text" in found) values.set(name, found.text);
+    else tensors.set(name, found);
   }
-  if (tensors.size === 0) {
+  if (tensors.size + values.size === 0) {
     throw damaged(source.name, "a zip archive must hold the data.pkl of torch or the npy arrays of NumPy");
   }
-  return { format: "npz", tensors, values: new Map() };
+  return { format: "npz", tensors, values };
 }
 
-async function readArrayHeader(source: ByteSource, entry: ZipEntry): Promise<StoredTensor> {
+/** Where an array's numbers are, or the text that it is: SciPy names the format of its sparse matrices so. */
+async function readArrayHeader(source: ByteSource, entry: ZipEntry): Promise<StoredTensor | { text: string }> {
   const position = await locateZipEntry(source, entry);
   const bytes = await source.read(position, Math.min(entry.length, 12 + MAX_HEADER_BYTES));
   let header: NpyHeader;
@@ -62,6 +67,11 @@ async function readArrayHeader(source: ByteSource, entry: ZipEntry): Promise<Sto
   }
   const { descr, shape, isFortran, length } = header;
   const kind = descr.slice(1);
+  const nCharacters = /^S(\d{1,4})$/.exec(kind)?.[1];
+  if (nCharacters !== undefined && shape.length === 0) {
+    const text = await source.read(position + length, Number(nCharacters));
+    return { text: new TextDecoder().decode(text).replace(/\0+$/, "") };
+  }
   if (!/^[<>|=]/.test(descr) || !Object.hasOwn(dtypes, kind)) {
     const kinds = Object.keys(dtypes).join(", ");
     throw refused(source.name, `descr of array ${entry.name} must be one of ${kinds}, current value is ${descr}`);

@@ -7,8 +7,9 @@
 import { type ByteSource, damaged, openByteSource } from "./byte_source.ts";
 import type { TensorDtype } from "./dtypes.ts";
 import { readNpzLayout } from "./npz.ts";
+import { openHttpSource } from "./http_source.ts";
 import { looksLikeSafetensors, readSafetensorsLayout } from "./safetensors.ts";
-import { readRowsOf, readTensor, type TensorLayout } from "./tensor_layout.ts";
+import { readRowsOf, readTensor, type TensorLayout, transposeOf } from "./tensor_layout.ts";
 import { readTorchLegacyLayout } from "./torch_legacy.ts";
 import { findTorchArchive, readTorchZipLayout } from "./torch_zip.ts";
 import { readZipDirectory } from "./zip.ts";
@@ -19,6 +20,16 @@ export type { TensorDtype } from "./dtypes.ts";
 export interface TensorEntry {
   readonly dtype: TensorDtype;
   readonly shape: readonly number[];
+}
+
+/** Options of {@linkcode TensorFile.read}. */
+export interface ReadTensorOptions {
+  /**
+   * Swap the axes of a matrix on the way.
+   *
+   * @default {false}
+   */
+  transpose?: boolean;
 }
 
 /** An open file of tensors. */
@@ -41,30 +52,46 @@ export interface TensorFile {
    * Numbers of a tensor as float32, row-major whatever its strides (float64 rounds, float16 and bfloat16 widen
    * exactly, integers convert).
    *
-   * @throws {RangeError} If there is no such tensor.
+   * @throws {RangeError} If there is no such tensor, or one that is to be transposed is no matrix.
    */
-  read(name: string): Promise<Float32Array>;
+  read(name: string, options?: ReadTensorOptions): Promise<Float32Array>;
   /**
-   * Rows `first` to `first + count` along the first axis; reads only their bytes where they are contiguous.
+   * Rows `first` to `first + count` along the first axis, or, with `transpose`, columns of a matrix, one after the other.
+   * Reads only what it has to: contiguous numbers at once, scattered ones piece by piece, several at a time.
    *
    * @throws {RangeError} If there is no such tensor, or it has no such rows.
    */
-  readRows(name: string, options: { first: number; count: number }): Promise<Float32Array>;
+  readRows(name: string, options: { first: number; count: number } & ReadTensorOptions): Promise<Float32Array>;
   /** Closes the file. */
   close(): Promise<void>;
 }
 
 /**
- * Opens a checkpoint by path or from its bytes: `torch.save` files, new (zip) and old, safetensors and npz, each with
- * or without a line of text before it.
+ * Opens a checkpoint by path or URL or from its bytes: `torch.save` files, new (zip) and old, safetensors and npz, each
+ * with or without a line of text before it. Of a file on a server only the parts that are needed are read.
  *
  * @throws {Error} If the file cannot be opened.
  * @throws {SyntaxError} If it is of another format, damaged or cut short.
  * @throws {TypeError} If it holds what is refused: compressed entries, or Python objects other than tensors and plain
  * data, which are named.
  */
-export async function openTensorFile(source: string | Uint8Array): Promise<TensorFile> {
-  const bytes = await openByteSource(source);
+export async function openTensorFile(source: string | URL | Uint8Array): Promise<TensorFile> {
+  if (source instanceof Uint8Array) return await readTensorFile(await openByteSource(source));
+  if (/^https?:\/\//i.test(String(source))) {
+    const bytes = await openHttpSource(new URL(source));
+    if (bytes === undefined) throw new Error(`Cannot read ${source}: the server must have it, it has not`);
+    return await readTensorFile(bytes);
+  }
+  const path = source instanceof URL ? (await import("node:url")).fileURLToPath(source) : source;
+  return await readTensorFile(await openByteSource(path));
+}
+
+/**
+ * Opens a checkpoint from where its bytes are; closing the one closes the other.
+ *
+ * @throws {SyntaxError | TypeError} As {@linkcode openTensorFile} does.
+ */
+export async function readTensorFile(bytes: ByteSource): Promise<TensorFile> {
   try {
     const headerLine = await readHeaderLine(bytes);
     const start = headerLine?.end ?? 0;
@@ -77,13 +104,14 @@ export async function openTensorFile(source: string | Uint8Array): Promise<Tenso
 
 async function readLayout(source: ByteSource, start: number): Promise<TensorLayout> {
   const head = await source.read(start, Math.min(9, source.size - start));
+  // First: the length that it begins with may begin as the others do, but is never followed as they are.
+  if (looksLikeSafetensors(head)) return readSafetensorsLayout(source, { start });
   if (isZip(head)) {
     const entries = await readZipDirectory(source);
     const archive = findTorchArchive(entries);
     return archive === undefined ? readNpzLayout(source, entries) : readTorchZipLayout(source, { entries, archive });
   }
   if (isPickle(head)) return readTorchLegacyLayout(source, { start });
-  if (looksLikeSafetensors(head)) return readSafetensorsLayout(source, { start });
   throw damaged(source.name, `the file must be torch, safetensors or npz, it begins with bytes ${[...head].join(" ")}`);
 }
 
@@ -128,8 +156,14 @@ function makeTensorFile(source: ByteSource, layout: TensorLayout, headerLine: st
     entries: new Map([...tensors].map(([name, { dtype, shape }]) => [name, { dtype, shape }])),
     values,
     headerLine,
-    read: async (name) => await readTensor(source, find(name)),
-    readRows: async (name, options) => await readRowsOf(source, find(name), { name, ...options }),
+    async read(name, options = {}) {
+      const tensor = find(name);
+      return await readTensor(source, options.transpose ? transposeOf(tensor, name) : tensor);
+    },
+    async readRows(name, { transpose, ...rows }) {
+      const tensor = find(name);
+      return await readRowsOf(source, transpose ? transposeOf(tensor, name) : tensor, { name, ...rows });
+    },
     close: () => source.close(),
   };
 }

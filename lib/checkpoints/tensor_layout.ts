@@ -81,6 +81,19 @@ export function checkStoredTensor(
   return tensor;
 }
 
+/**
+ * A matrix with its axes swapped: the same numbers by other strides.
+ *
+ * @throws {RangeError} If the tensor is no matrix.
+ */
+export function transposeOf(tensor: StoredTensor, name: string): StoredTensor {
+  const { shape, strides } = tensor;
+  if (shape.length !== 2) {
+    throw new RangeError(`Cannot transpose tensor ${name}: it must have two axes, its shape is [${shape}]`);
+  }
+  return { ...tensor, shape: shape.toReversed(), strides: strides.toReversed() };
+}
+
 /** All numbers of a tensor, row-major. */
 export async function readTensor(source: ByteSource, tensor: StoredTensor): Promise<Float32Array> {
   const { dtype, shape, strides, position, bigEndian } = tensor;
@@ -94,19 +107,25 @@ export async function readTensor(source: ByteSource, tensor: StoredTensor): Prom
   }
   // Two axes at least, as gather() needs them.
   const extra = new Array<number>(Math.max(0, 2 - shape.length)).fill(1);
-  await fill({ shape: [...extra, ...shape], strides: [...extra, ...strides], first: 0, target: 0 });
-  return numbers;
-
-  async function fill(piece: Piece): Promise<void> {
-    const span = countSpan(piece.shape, piece.strides);
-    if (isReadAtOnce(span * bytesPerNumber[dtype], span / countNumbers(piece.shape))) {
-      const width = bytesPerNumber[dtype];
-      const bytes = await source.read(position + piece.first * width, span * width);
+  const width = bytesPerNumber[dtype];
+  const context = { steps: [...extra, ...steps], width };
+  const whole = { shape: [...extra, ...shape], strides: [...extra, ...strides], first: 0, target: 0 };
+  const pieces = split(whole, context);
+  const work = async () => {
+    // One buffer for many pieces: when each its own would be freed is not for us to say.
+    let scratch = new Uint8Array();
+    for (const piece of pieces) {
+      const length = countSpan(piece.shape, piece.strides) * width;
+      if (scratch.length < length) scratch = new Uint8Array(length);
+      const bytes = scratch.subarray(0, length);
+      await source.readInto(bytes, position + piece.first * width);
       if (bigEndian) swapBytes(bytes, dtype);
-      return gather(widen(bytes, dtype), piece, { numbers, steps: [...extra, ...steps] });
+      gather(widen(bytes, dtype), piece, { numbers, steps: context.steps });
     }
-    for (const half of halve(piece, [...extra, ...steps])) await fill(half);
-  }
+  };
+  const isScattered = countSpan(shape, strides) > MAX_GAPS * numbers.length;
+  await Promise.all(Array.from({ length: isScattered ? SCATTERED_READS : 1 }, work));
+  return numbers;
 }
 
 /**
@@ -145,9 +164,21 @@ interface Piece {
   readonly target: number;
 }
 
-/** Small spans are cheapest in one read, gaps included; larger ones are, as long as most of their numbers are wanted. */
-function isReadAtOnce(spanBytes: number, numbersPerWanted: number): boolean {
-  return spanBytes <= 2 ** 16 || (spanBytes <= 2 ** 24 && numbersPerWanted <= 8);
+// Numbers on the way to one that is wanted, above which pieces are small, and several reads at a time pay: each waits for
+// a disk or a server rather than for the processor.
+const MAX_GAPS = 8;
+const SCATTERED_READS = 8;
+
+// Small spans are cheapest in one read, gaps included; larger ones are, as long as most of their numbers are wanted.
+const SMALL_BYTES = 2 ** 16;
+const LARGE_BYTES = 2 ** 22;
+
+/** Pieces of a piece that are worth a read each, in order. */
+function* split(piece: Piece, context: { steps: readonly number[]; width: number }): Generator<Piece> {
+  const span = countSpan(piece.shape, piece.strides);
+  const bytes = span * context.width;
+  if (bytes <= SMALL_BYTES || (bytes <= LARGE_BYTES && span <= MAX_GAPS * countNumbers(piece.shape))) yield piece;
+  else for (const half of halve(piece, context.steps)) yield* split(half, context);
 }
 
 /** The two halves of a piece along the axis with the longest steps. */
@@ -166,8 +197,10 @@ function halve({ shape, strides, first, target }: Piece, steps: readonly number[
   ];
 }
 
-// Sides of the squares that the last two axes are copied in: what one pass touches stays in the processor's cache.
-const TILE = 32;
+// Sides of the pieces that the last two axes are copied in. A matrix that is stored the other way round is read along its
+// rows: 16 numbers are a line of the processor's cache, and 128 such lines stay in it.
+const TILE_ROWS = 16;
+const TILE_COLUMNS = 128;
 
 /** Copies a piece, whose span `from` holds, to its place in the result. */
 function gather(
@@ -185,10 +218,10 @@ function gather(
     }
     const [rows, columns] = [shape[axis], shape[last]];
     const [rowStride, columnStride, rowStep] = [strides[axis], strides[last], steps[axis]];
-    for (let top = 0; top < rows; top += TILE) {
-      for (let left = 0; left < columns; left += TILE) {
-        const bottom = Math.min(top + TILE, rows);
-        const right = Math.min(left + TILE, columns);
+    for (let left = 0; left < columns; left += TILE_COLUMNS) {
+      for (let top = 0; top < rows; top += TILE_ROWS) {
+        const bottom = Math.min(top + TILE_ROWS, rows);
+        const right = Math.min(left + TILE_COLUMNS, columns);
         for (let row = top; row < bottom; row++) {
           const start = source + row * rowStride;
           const end = target + row * rowStep;

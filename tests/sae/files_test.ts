@@ -3,7 +3,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readSafetensors, writeSafetensors } from "../../lib/checkpoints/safetensors.ts";
-import type { ActivationRule } from "../../lib/compute/contract.ts";
+import type { ActivationRule, InputNormalization } from "../../lib/compute/contract.ts";
 import { loadSae } from "../../lib/sae/load.ts";
 import { saveSae } from "../../lib/sae/save.ts";
 import { createSae, type Sae, type SaeProvenance } from "../../lib/sae/sae.ts";
@@ -89,7 +89,9 @@ Deno.test("saveSae() writes SAELens's names", async () => {
       apply_b_dec_to_input: true,
       normalize_activations: "none",
       reshape_activations: "none",
+      sae_lens_version: "6.0.0",
       metadata: {
+        sae_lens_training_version: null,
         model_name: "vision_model.onnx",
         model_sha256: "ab12",
         hook_name: "blocks.3.hook_resid_post",
@@ -128,10 +130,10 @@ Deno.test("loadSae() refuses thresholds that are missing, of another length or N
     await saveSae(randomSae(jumpRelu), folder);
     const { threshold, ...others } = readSafetensors(await readFile(path));
     const cases: [Parameters<typeof writeSafetensors>[0], string][] = [
-      [others, "threshold must have shape [7], tensors are W_enc, b_enc, W_dec, b_dec"],
+      [others, "tensor threshold must have shape [7], the file has none of that name"],
       [
         { ...others, threshold: { shape: [1], data: Float32Array.of(0.5) } },
-        "threshold must have shape [7], current shape is [1]",
+        "tensor threshold must have shape [7], current shape is [1]",
       ],
       [
         { ...others, threshold: { ...threshold, data: threshold.data.with(2, NaN) } },
@@ -154,9 +156,16 @@ Deno.test("loadSae() takes SAELens's defaults where a name is left out", async (
       topk_relu: undefined,
       rescale_acts_by_decoder_norm: undefined,
       normalize_activations: undefined,
+      apply_b_dec_to_input: undefined,
       metadata: undefined,
     });
-    assert.deepEqual((await loadSae(folder)).rule, topK);
+    const sae = await loadSae(folder);
+    assert.deepEqual([sae.rule, sae.subtractBDec, sae.provenance.format], [topK, true, "SAELens"]);
+    assert.ok(
+      sae.provenance.decisions!.includes(
+        "b_dec is subtracted from the input: apply_b_dec_to_input is missing, and true by default",
+      ),
+    );
   });
 });
 
@@ -169,13 +178,13 @@ Deno.test("loadSae() says what is missing", async () => {
     });
     await assert.rejects(loadSae(folder), {
       name: "Error",
-      message: `Cannot open SAE ${folder}: it must hold sae_weights.safetensors (ENOENT)`,
+      message: /^Cannot open SAE .*: it must hold sae_weights.safetensors, .* or one other checkpoint, it holds none$/,
     });
     await saveSae(randomSae(topK), folder);
     await rm(join(folder, "cfg.json"));
     await assert.rejects(loadSae(folder), {
       name: "Error",
-      message: `Cannot open SAE ${folder}: it must hold cfg.json (ENOENT)`,
+      message: `Cannot open SAE ${folder}: it must hold cfg.json beside the weights, or config must be given`,
     });
   });
 });
@@ -185,12 +194,15 @@ Deno.test("loadSae() refuses a configuration that is no JSON object", async () =
     await saveSae(randomSae(topK), folder);
     const path = join(folder, "cfg.json");
     await writeFile(path, (await readFile(path, "utf8")).slice(0, 40));
-    await assert.rejects(loadSae(folder), { name: "SyntaxError", message: `Cannot read ${path}: it must be JSON` });
+    await assert.rejects(loadSae(folder), {
+      name: "SyntaxError",
+      message: `Cannot open SAE ${folder}: cfg.json must be JSON`,
+    });
     for (const value of ["null", "7"]) {
       await writeFile(path, value);
       await assert.rejects(loadSae(folder), {
         name: "SyntaxError",
-        message: `Cannot read ${path}: it must be a JSON object, current value is ${value}`,
+        message: `Cannot open SAE ${folder}: cfg.json must be a JSON object, current value is ${value}`,
       });
     }
   });
@@ -198,32 +210,36 @@ Deno.test("loadSae() refuses a configuration that is no JSON object", async () =
 
 Deno.test("loadSae() lists what it supports", async () => {
   const cases: [Record<string, unknown>, string][] = [
-    [{ architecture: "gated" }, "architecture must be one of standard, topk, jumprelu, current value is gated"],
-    [{ architecture: undefined }, "architecture must be one of standard, topk, jumprelu, current value is undefined"],
     [
-      { normalize_activations: "expected_average_only_in" },
-      "normalize_activations must be one of none, current value is expected_average_only_in",
+      { architecture: "temporal" },
+      "architecture in cfg.json must be one of standard, topk, jumprelu, gated, batchtopk, matryoshka_batchtopk, current " +
+      "value is temporal",
     ],
     [
-      { rescale_acts_by_decoder_norm: true },
-      "rescale_acts_by_decoder_norm must be one of false, current value is true",
+      { architecture: undefined },
+      "architecture in cfg.json must be one of standard, topk, jumprelu, gated, batchtopk, matryoshka_batchtopk, it is " +
+      "missing",
     ],
     [
-      { apply_b_dec_to_input: undefined },
-      "apply_b_dec_to_input must be one of true, false, current value is undefined",
+      { normalize_activations: "whitening" },
+      "normalize_activations in cfg.json must be one of none, layer_norm, constant_norm_rescale, " +
+      "expected_average_only_in, affine, batch, current value is whitening",
     ],
-    [{ d_in: "5" }, "d_in must be an integer of 1 or more, current value is 5"],
-    [{ d_sae: -7 }, "d_sae must be an integer of 1 or more, current value is -7"],
-    [{ k: 0 }, "k must be an integer of 1 or more, current value is 0"],
-    [{ k: 2.5 }, "k must be an integer of 1 or more, current value is 2.5"],
-    [{ k: undefined }, "k must be an integer of 1 or more, current value is undefined"],
+    [{ apply_b_dec_to_input: 1 }, "apply_b_dec_to_input in cfg.json must be true or false, current value is 1"],
+    [{ metadata: [] }, "metadata in cfg.json must be a JSON object, current value is []"],
+    [{ d_in: "5" }, "d_in in cfg.json must be an integer of 1 or more, current value is 5"],
+    [{ d_in: undefined }, "d_in in cfg.json must be an integer of 1 or more, it is missing"],
+    [{ d_sae: -7 }, "d_sae in cfg.json must be an integer of 1 or more, current value is -7"],
+    [{ k: 0 }, "k in cfg.json must be an integer of 1 or more, current value is 0"],
+    [{ k: 2.5 }, "k in cfg.json must be an integer of 1 or more, current value is 2.5"],
+    [{ k: undefined }, "k in cfg.json must be an integer of 1 or more, it is missing"],
   ];
   await inFolder(async (folder) => {
     for (const [changes, requirement] of cases) {
       await saveWithConfig(folder, changes);
       await assert.rejects(loadSae(folder), {
         name: "TypeError",
-        message: `Cannot read ${join(folder, "cfg.json")}: ${requirement}`,
+        message: `Cannot open SAE ${folder}: ${requirement}`,
       });
     }
   });
@@ -231,8 +247,8 @@ Deno.test("loadSae() lists what it supports", async () => {
 
 Deno.test("loadSae() refuses sizes that do not fit the weights", async () => {
   const cases: [Record<string, unknown>, string][] = [
-    [{ d_sae: 8 }, "W_enc must have shape [5,8], current shape is [5,7]"],
-    [{ d_in: 7, d_sae: 5 }, "W_enc must have shape [7,5], current shape is [5,7]"],
+    [{ d_sae: 8 }, "tensor W_enc must have shape [5, 8], current shape is [5, 7]"],
+    [{ d_in: 7, d_sae: 5 }, "tensor W_enc must have shape [7, 5], current shape is [5, 7]"],
     [{ k: 8 }, "k must be an integer between 1 and 7, current value is 8"],
   ];
   await inFolder(async (folder) => {
@@ -251,25 +267,56 @@ Deno.test("loadSae() refuses weights that are damaged, missing or of another kin
     await saveSae(randomSae(topK), folder);
     const path = join(folder, "sae_weights.safetensors");
     const whole = await readFile(path);
-    const { W_dec: _, ...others } = readSafetensors(whole);
+    const { b_dec: _, ...others } = readSafetensors(whole);
     await writeFile(path, writeSafetensors(others));
     await assert.rejects(loadSae(folder), {
       name: "RangeError",
-      message: `Cannot open SAE ${folder}: W_dec must have shape [7,5], tensors are W_enc, b_enc, b_dec`,
+      message: `Cannot open SAE ${folder}: tensor b_dec must have shape [5], the file has none of that name`,
     });
     await writeFile(path, whole.subarray(0, -1));
     await assert.rejects(loadSae(folder), {
       name: "SyntaxError",
       message: /^Cannot open SAE .*: tensor b_dec of shape \[5\] must lie within the file, its bytes are /,
     });
-    const asI32 = Uint8Array.from(whole);
-    asI32[whole.indexOf("F32")] = "I".charCodeAt(0);
-    await writeFile(path, asI32);
+    const asU32 = Uint8Array.from(whole);
+    asU32[whole.indexOf("F32")] = "U".charCodeAt(0);
+    await writeFile(path, asU32);
     await assert.rejects(loadSae(folder), {
       name: "TypeError",
-      message: `Cannot open SAE ${folder}: dtype of tensor W_enc must be F32, current value is I32`,
+      message: /^Cannot open SAE .*: dtype of tensor W_enc must be one of F64, F32, .*, current value is U32$/,
     });
   });
+});
+
+Deno.test("loadSae() gives back every normalization that saveSae() was given, and asks for a sidecar that is gone", async () => {
+  const mean = Float32Array.from({ length: 5 }, (_, i) => i / 3);
+  const normalizations: InputNormalization[] = [
+    { kind: "layerNorm", epsilon: 1e-5 },
+    { kind: "layerNorm", epsilon: 0.25 },
+    { kind: "constantNorm" },
+    { kind: "affine", mean, scale: new Float32Array(5).fill(1.1), clamp: [-2, Infinity] },
+    { kind: "batch", epsilon: 1e-6 },
+  ];
+  for (const normalization of normalizations) {
+    await inFolder(async (folder) => {
+      const { provenance, ...weights } = randomSae({ kind: "batchTopK", k: 9 }, {
+        provenance: { layer: 2, hook: "mlpOut" },
+      });
+      const sae = createSae({ ...weights, normalization }, provenance);
+      await saveSae(sae, folder);
+      const loaded = await loadSae(folder);
+      assert.deepEqual([loaded.normalization, loaded.rule, loaded.wEnc], [normalization, sae.rule, sae.wEnc]);
+      assert.deepEqual([loaded.provenance.layer, loaded.provenance.hook], [2, "mlpOut"]);
+      assert.equal(loaded.provenance.decisions, undefined);
+      if (normalization.kind !== "affine") return;
+      await rm(join(folder, "normalization.json"));
+      await assert.rejects(loadSae(folder), {
+        name: "Error",
+        message: `Cannot open SAE ${folder}: it must hold normalization.json, as its normalization is affine`,
+      });
+      assert.equal((await loadSae(folder, { normalization: { kind: "none" } })).normalization?.kind, "none");
+    });
+  }
 });
 
 Deno.test("saveSae() says why it cannot write", async () => {

@@ -85,6 +85,6 @@ Deno.test("measureReconstruction() counts only latents above zero, and agrees wi
 Deno.test("measureReconstruction() needs tokens", async () => {
   await assert.rejects(measure(lossless, []), {
     name: "RangeError",
-    message: "Cannot measure reconstruction: there must be tokens, there are none",
+    message: "Cannot measure an SAE: there must be tokens, there are none",
   });
 });
