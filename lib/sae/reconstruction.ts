@@ -1,10 +1,12 @@
 /**
- * How well an SAE reconstructs: sums over all tokens in float64, ratios only at the end, since a mean of per-batch
- * ratios is another number.
+ * How well an SAE that is already on a device reconstructs, in the few numbers that a glance wants. Everything else, in
+ * every published convention, is in `metrics.ts`; both divide the same sums.
  *
  * @module
  */
 import type { LoadedSae } from "../compute/contract.ts";
+import { metricFormulas, type MetricKey } from "./metric_formulas.ts";
+import { checkMeasured, MetricSums } from "./metric_sums.ts";
 
 /** How well an SAE reconstructs some activations. */
 export interface Reconstruction {
@@ -22,38 +24,26 @@ export interface Reconstruction {
 /**
  * Measures the reconstruction of a stream of activations.
  *
- * @param batches Each of shape `[nTokens, dModel]`.
- * @throws {RangeError} If there is no token.
+ * @param batches Each of shape `[nTokens, dModel]`. A token that holds NaN or an infinity is left out.
+ * @throws {RangeError} If there is no token that can be measured.
  */
 export async function measureReconstruction(
   sae: LoadedSae,
   batches: AsyncIterable<Float32Array>,
 ): Promise<Reconstruction> {
-  const { dModel } = sae;
-  const sums = new Float64Array(dModel);
-  let squares = 0;
-  let squaredError = 0;
-  let nActive = 0;
-  let nTokens = 0;
+  const sums = new MetricSums(sae);
   for await (const x of batches) {
     const latents = await sae.encode(x);
-    const reconstruction = await sae.decode(latents);
-    for (let i = 0; i < x.length; i++) {
-      sums[i % dModel] += x[i];
-      squares += x[i] * x[i];
-      squaredError += (reconstruction[i] - x[i]) ** 2;
-    }
-    for (const value of latents.values) if (value > 0) nActive++;
-    nTokens += latents.nTokens;
+    sums.add({ x, latents, reconstruction: await sae.decode(latents) });
   }
-  if (nTokens === 0) throw new RangeError("Cannot measure reconstruction: there must be tokens, there are none");
-  const meanSquare = sums.reduce((total, sum) => total + sum * sum, 0) / nTokens;
-  const normalizedMse = squaredError / (squares - meanSquare);
+  checkMeasured(sums);
+  const inputs = { sums, deadWindowTokens: Infinity, dictionaryCoherence: NaN, meanDecoderNorm: NaN };
+  const value = (key: MetricKey) => metricFormulas.find((formula) => formula.key === key)!.compute(inputs);
   return {
-    nTokens,
-    explainedVariance: 1 - normalizedMse,
-    normalizedMse,
-    mse: squaredError / (nTokens * dModel),
-    meanL0: nActive / nTokens,
+    nTokens: sums.nTokens,
+    explainedVariance: value("explainedVariance"),
+    normalizedMse: value("normalizedMse"),
+    mse: value("mse"),
+    meanL0: value("l0"),
   };
 }
