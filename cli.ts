@@ -7,13 +7,35 @@ import { Command, CommanderError } from "commander";
 import process from "node:process";
 import denoConfig from "./deno.json" with { type: "json" };
 import { atlasCommand } from "./cli/atlas.ts";
-import { describeCommand } from "./cli/describe.ts";
+import { convertCommand } from "./cli/convert.ts";
 import { demoCommand } from "./cli/demo.ts";
+import { describeCommand } from "./cli/describe.ts";
+import { doctorCommand } from "./cli/doctor.ts";
+import { encodeCommand } from "./cli/encode.ts";
+import { metricsCommand } from "./cli/metrics.ts";
 import { recordCommand } from "./cli/record.ts";
+import { saesCommand } from "./cli/registry.ts";
 import { type CommandContext, printJsonError, reportError } from "./cli/report.ts";
 import { summarizeCommand } from "./cli/summarize.ts";
 
 const usageError = 2;
+
+/** Commands that go on where they stopped. */
+const resumable = new Set(["record", "demo"]);
+
+/** In the order in which they are likely to be wanted. */
+const commands = [
+  demoCommand,
+  recordCommand,
+  summarizeCommand,
+  atlasCommand,
+  saesCommand,
+  describeCommand,
+  doctorCommand,
+  encodeCommand,
+  metricsCommand,
+  convertCommand,
+];
 
 /** Columns of help texts where the terminal is wider: longer lines are hard to read. */
 const maxHelpColumns = 100;
@@ -37,7 +59,7 @@ export async function main(args: readonly string[]): Promise<number> {
       return usageError;
     }
     for (const step of context.steps) await step.finish();
-    return reportError(error, { signal, json });
+    return reportError(error, { signal, json, isResumable: resumable.has(args[0]) });
   } finally {
     process.off("SIGINT", onInterrupt);
     process.off("SIGTERM", onInterrupt);
@@ -52,9 +74,7 @@ function makeProgram(context: CommandContext): Command {
     .showHelpAfterError("Run with --help to see what there is.")
     .configureOutput({ getOutHelpWidth: () => Math.min(process.stdout.columns ?? 80, maxHelpColumns) })
     .addHelpText("after", "\nStart with `demo`: it does all of it on embedded data and needs no options.");
-  for (const make of [demoCommand, recordCommand, summarizeCommand, atlasCommand, describeCommand]) {
-    program.addCommand(make(context).copyInheritedSettings(program));
-  }
+  for (const make of commands) program.addCommand(make(context).copyInheritedSettings(program));
   return program;
 }
 

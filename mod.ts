@@ -41,17 +41,37 @@ export {
   type ChannelTriple,
   CLIP_MEAN,
   CLIP_STD,
+  type CropRule,
+  HALF,
   IMAGENET_MEAN,
   IMAGENET_STD,
   type PixelTransform,
   pixelTransformFromConfig,
+  type Resampling,
   type ResizeRule,
 } from "./lib/images/transform.ts";
+export {
+  familyTransforms,
+  patchGridTransform,
+  type PatchGridTransformOptions,
+  squashTransform,
+  type SquashTransformOptions,
+} from "./lib/images/family_transforms.ts";
+export { pixelTransformFromOpenClipConfig, pixelTransformFromTimmConfig } from "./lib/images/torchvision_configs.ts";
 export { cropForDisplay, type CropForDisplayOptions, toPixelValues } from "./lib/images/pixels.ts";
 export { resampleImage, type ResampleImageOptions, type ResampleKernel } from "./lib/images/resample.ts";
 
 // ViT: the residual stream.
-export { openVit, type OpenVitOptions, type Vit, type VitLayers } from "./lib/vit/vit.ts";
+export { type OpenLayersOptions, openVit, type OpenVitOptions, type Vit, type VitLayers } from "./lib/vit/vit.ts";
+export { type HookPoint, hookPoints } from "./lib/vit/hooks.ts";
+export { type GraphSigns, type SpecialToken, vitFamilies, type VitFamily } from "./lib/vit/families.ts";
+export type { GeluKind } from "./lib/vit/gelu.ts";
+export {
+  type HookedLayer,
+  type LayerNames,
+  translateLayer,
+  type TranslateLayerOptions,
+} from "./lib/vit/layer_names.ts";
 export { type ActivationBatch, recordActivations, type RecordOptions, type SkippedImage } from "./lib/vit/record.ts";
 
 // Shards: activations on disk.
@@ -70,6 +90,8 @@ export type {
   ActivationRule,
   Backend,
   ImageMaxima,
+  InputNormalization,
+  InputStatistics,
   LoadedSae,
   SaeWeights,
   SparseLatents,
@@ -79,15 +101,106 @@ export { type CpuBackendOptions, createCpuBackend } from "./lib/compute/cpu/back
 export { createWebGpuBackend, type WebGpuBackendOptions } from "./lib/compute/webgpu/backend.ts";
 export { describeAdapter, findGpuAdapter, type FindGpuAdapterOptions, isSoftwareAdapter } from "./lib/runtime/gpu.ts";
 
+// The Hub: files that others published.
+export {
+  fetchHubFile,
+  type HubFileInfo,
+  type HubOptions,
+  type HubSource,
+  isHubSource,
+  listHubFiles,
+  parseHubSource,
+  type ResolvedHubFile,
+  resolveHubFile,
+} from "./lib/hub/hub.ts";
+// Public SAEs: where they are and what to beware of.
+export {
+  findPublicSae,
+  listPublicCheckpoints,
+  type PublicBackbone,
+  type PublicCheckpoint,
+  type PublicSae,
+  publicSaes,
+  publicSaesFor,
+  type PublishedNumbers,
+} from "./lib/registry/registry.ts";
+
 // SAE: dictionaries.
 export { createSae, describeSae, type Sae, type SaeProvenance } from "./lib/sae/sae.ts";
 export { loadSae } from "./lib/sae/load.ts";
 export { saveSae } from "./lib/sae/save.ts";
+export {
+  type ConvertedSae,
+  type ConvertOptions,
+  convertSae,
+  type ConvertTarget,
+  convertTargets,
+  droppableParts,
+} from "./lib/sae/convert.ts";
+export { foldInputBias, foldNormalization, type FoldNormalizationOptions } from "./lib/sae/fold.ts";
+export {
+  type Activations,
+  type BatchesOptions,
+  openActivations,
+  type OpenActivationsOptions,
+} from "./lib/sae/activations.ts";
+export {
+  type DensityBin,
+  measureMetrics,
+  type MeasureMetricsOptions,
+  metricDefinitions,
+  type Metrics,
+  type MetricSpace,
+  metricsTable,
+  metricsToJson,
+} from "./lib/sae/metrics.ts";
+export type { MetricDefinition, MetricKey } from "./lib/sae/metric_formulas.ts";
+export type { MeasuredBatch } from "./lib/sae/metric_sums.ts";
 export { measureReconstruction, type Reconstruction } from "./lib/sae/reconstruction.ts";
-export type { DictionaryOptions } from "./lib/checkpoints/dictionary.ts";
-export { openTensorFile, type TensorDtype, type TensorEntry, type TensorFile } from "./lib/checkpoints/tensor_file.ts";
+export {
+  type ActivationVariant,
+  type Candidate,
+  type DiagnoseOptions,
+  diagnoseSae,
+  type Diagnosis,
+  type ExpectedNumbers,
+  type Verdict,
+} from "./lib/sae/doctor.ts";
+export type { NormalizationChoice, RuleChoice } from "./lib/sae/conventions.ts";
+export type { TrialResult } from "./lib/sae/trial.ts";
+export { fixNormalization } from "./lib/sae/fix_normalization.ts";
+export {
+  type ActivationStatistics,
+  type ActivationStream,
+  measureStatistics,
+  normalizationFrom,
+  sampleTokens,
+  type SampleTokensOptions,
+  type StatisticsNormalization,
+  type StreamOptions,
+} from "./lib/sae/statistics.ts";
+export {
+  findSidecar,
+  type FindSidecarOptions,
+  parseSidecar,
+  type Sidecar,
+  type SidecarRule,
+  writeSidecar,
+} from "./lib/sae/normalization_file.ts";
+export type { CheckpointFormatName, DictionaryOptions } from "./lib/checkpoints/dictionary.ts";
+export {
+  openTensorFile,
+  type ReadTensorOptions,
+  type TensorDtype,
+  type TensorEntry,
+  type TensorFile,
+} from "./lib/checkpoints/tensor_file.ts";
 export { type NamedTensor, readSafetensors, writeSafetensors } from "./lib/checkpoints/safetensors.ts";
 export { type NpyArray, type NpyData, readNpy } from "./lib/checkpoints/npy.ts";
+export { type AppendRows, type NpyWriterDtype, writeNpy, type WriteNpyOptions } from "./lib/checkpoints/npy_writer.ts";
+export { type AppendLatents, writeCsr, type WriteCsrOptions } from "./lib/checkpoints/csr_writer.ts";
+export { writeSaev, type WriteSaevOptions } from "./lib/checkpoints/saev_writer.ts";
+export { writeClipScope, type WriteClipScopeOptions } from "./lib/checkpoints/clip_scope_writer.ts";
 
 // Train.
 export { type TrainOptions, trainSae, type TrainStep } from "./lib/train/train.ts";

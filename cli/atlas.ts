@@ -10,13 +10,13 @@ import { Command } from "commander";
 import { openBackend } from "../lib/compute/select.ts";
 import { openGallery } from "../lib/figures/gallery.ts";
 import { openImages } from "../lib/images/open.ts";
-import { loadSae } from "../lib/sae/load.ts";
 import type { RecordingMetadata } from "../lib/shards/format.ts";
 import { openShards } from "../lib/shards/read.ts";
 import type { SummarySource } from "../lib/summary/accumulate.ts";
 import { openSummary } from "../lib/summary/file.ts";
 import { fingerprintSae } from "../lib/summary/summarize.ts";
 import { viewSummary } from "../lib/summary/summary.ts";
+import { addSaeOptions, loadSaeForShards } from "./conventions.ts";
 import {
   type CommandContext,
   computeOptions,
@@ -39,19 +39,20 @@ export function atlasCommand({ signal, steps }: CommandContext): Command {
     .description("Write web pages about the latents: grids with heat maps, plots, statistics. They open from disk.")
     .requiredOption("--shards <dir>", "folder made by record", path)
     .requiredOption("--summary <path>", "folder made by summarize, or the summary.arrow in it", path)
-    .requiredOption("--sae <path>", "folder, safetensors file or checkpoint of the SAE", path)
     .requiredOption("--out <dir>", "folder for the pages", path)
     .option("--images <path>", "where the images are now, if they have moved", path)
     .option("--latents <list>", "latents to show, such as 12,7 (default: all that were active)", latentList)
     .option("--images-per-page <n>", "images on the page of a latent", count, 12)
     .option("--title <text>", "title of the pages", "Latent atlas");
+  addSaeOptions(command);
   computeOptions().forEach((option) => command.addOption(option));
   return command.addOption(jsonOption()).addHelpText("after", example).action(async (options) => {
     const { json } = options;
     await using open = new AsyncDisposableStack();
     const isFolder = await stat(options.summary).then((found) => found.isDirectory(), () => false);
     const stored = await openSummary(isFolder ? join(options.summary, summaryFileName) : options.summary);
-    const sae = await loadSae(options.sae);
+    const { layer, tokens } = stored.source;
+    const sae = await loadSaeForShards(options, { layer, tokens, signal });
     const shards = open.adopt(await openShards(options.shards), (shards) => shards.close());
     checkSameOrigin(stored.source, { sae: fingerprintSae(sae), recording: shards.metadata });
     const images = await openImages(options.images ?? shards.metadata.dataset.location).catch((error) => {

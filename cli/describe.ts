@@ -6,22 +6,35 @@
 import { Command } from "commander";
 import { loadSae } from "../lib/sae/load.ts";
 import { describeSae } from "../lib/sae/sae.ts";
-import { count, jsonOption, path, printResult } from "./report.ts";
+import { addConventionOptions, conventionOptions, saeSource } from "./conventions.ts";
+import { jsonOption, path, printResult } from "./report.ts";
 
 /** Makes the command. */
 export function describeCommand(): Command {
-  return new Command("describe")
-    .description("Say what an SAE is: ours, or a checkpoint of saev or CLIP-Scope. Nothing in it is executed.")
-    .argument("<sae>", "folder, safetensors file or checkpoint", path)
-    .option("--k <n>", "active latents a token, where the file does not tell", count)
+  const command = new Command("describe")
+    .description("Say what an SAE is, and how it is read. Nothing in its files is executed.")
+    .argument("<sae>", saeSource, path);
+  return addConventionOptions(command)
     .addOption(jsonOption())
     .addHelpText("after", "\nExample:\n  deno run -A cli.ts describe checkpoints/sae.pt")
-    .action(async (source, { k, json }) => {
-      const sae = await loadSae(source, { k });
-      const { dModel, dSae, rule, subtractBDec, provenance } = sae;
-      const { format, decisions } = provenance;
-      const ruleFacts = rule.kind === "jumpRelu" ? { kind: rule.kind } : rule;
-      printResult({ d_model: dModel, d_sae: dSae, rule: ruleFacts, subtract_b_dec: subtractBDec, format, decisions }, {
+    .action(async (source, { json, ...flags }) => {
+      const sae = await loadSae(source, await conventionOptions(flags, { sae: source }));
+      const { dModel, dSae, rule, subtractBDec, normalization = { kind: "none" }, provenance } = sae;
+      const facts = {
+        d_model: dModel,
+        d_sae: dSae,
+        // Without what is as long as the dictionary.
+        rule: rule.kind === "jumpRelu" ? { kind: rule.kind } : rule,
+        subtract_b_dec: subtractBDec,
+        normalization: normalization.kind,
+        format: provenance.format,
+        model: provenance.model?.name,
+        layer: provenance.layer,
+        hook: provenance.hook,
+        tokens: provenance.tokens,
+        decisions: provenance.decisions,
+      };
+      printResult(facts, {
         json,
         lines: [describeSae(sae)],
       });

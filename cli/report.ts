@@ -110,11 +110,16 @@ const failed = 1;
 const interrupted = 130;
 
 /** Prints an error in one line, and as JSON where that is wanted. Returns the exit status. */
-export function reportError(error: unknown, options: { signal: AbortSignal; json: boolean }): number {
-  const { signal, json } = options;
+export function reportError(
+  error: unknown,
+  options: { signal: AbortSignal; json: boolean; isResumable: boolean },
+): number {
+  const { signal, json, isResumable } = options;
   const isInterrupt = signal.aborted && error === signal.reason;
   const message = isInterrupt
-    ? "Stopped. What was recorded is kept: run the same command again to go on"
+    ? `Stopped. ${
+      isResumable ? "What was recorded is kept: run the same command again to go on" : "Nothing was written"
+    }`
     : oneLine((error as Error)?.message || String(error));
   console.error(isInterrupt ? message : `error: ${message}`);
   if (json) printJsonError(message);

@@ -7,11 +7,11 @@ import { join } from "node:path";
 import { Command, Option } from "commander";
 import { openBackend } from "../lib/compute/select.ts";
 import { makeFolder } from "../lib/runtime/files.ts";
-import { loadSae } from "../lib/sae/load.ts";
 import { openShards } from "../lib/shards/read.ts";
 import { saveSummary } from "../lib/summary/file.ts";
 import { summarize } from "../lib/summary/summarize.ts";
 import { deadLatents, viewSummary } from "../lib/summary/summary.ts";
+import { addSaeOptions, loadSaeForShards } from "./conventions.ts";
 import {
   type CommandContext,
   computeOptions,
@@ -36,17 +36,18 @@ export function summarizeCommand({ signal, steps }: CommandContext): Command {
     .description("Find the top images and statistics of every latent in one pass over a recording.")
     .requiredOption("--shards <dir>", "folder made by record", path)
     .requiredOption("--layer <n>", "recorded layer that the SAE belongs to; -1 is the last one recorded", layerNumber)
-    .requiredOption("--sae <path>", "folder, safetensors file or checkpoint of the SAE", path)
     .requiredOption("--out <dir>", "folder for summary.arrow", path)
     .addOption(
       new Option("--tokens <which>", "tokens to count").choices(["patches", "cls", "all"]).default("patches"),
     )
     .option("--images-per-latent <n>", "top images to keep for each latent", count, 16);
+  addSaeOptions(command);
   computeOptions().forEach((option) => command.addOption(option));
   return command.addOption(jsonOption()).addHelpText("after", example).action(async (options) => {
     const { json } = options;
     await using open = new AsyncDisposableStack();
-    const sae = await loadSae(options.sae);
+    const { layer, tokens } = options;
+    const sae = await loadSaeForShards(options, { layer, tokens, signal });
     const shards = open.adopt(await openShards(options.shards), (shards) => shards.close());
     const out = join(options.out, summaryFileName);
     await makeFolder(options.out);
@@ -55,8 +56,8 @@ export function summarizeCommand({ signal, steps }: CommandContext): Command {
     const progress = stepProgress("Summarize", { steps, json, unit: "images" });
     const stored = await summarize(shards, sae, {
       backend,
-      layer: options.layer,
-      tokens: options.tokens,
+      layer,
+      tokens,
       imagesPerLatent: options.imagesPerLatent,
       saePath: options.sae,
       onProgress: progress,

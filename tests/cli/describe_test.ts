@@ -15,14 +15,22 @@ Deno.test("describe says what a checkpoint is and what was decided", async () =>
 Deno.test("describe --json has the same as data", async () => {
   const { stdout } = await runCli("describe", join(fixtures, "clip_scope/training.pt"), "--k", "4", "--json");
   const { decisions, ...facts } = JSON.parse(stdout);
-  const rule = { kind: "topK", k: 4, relu: false };
-  assert.deepEqual(facts, { d_model: 16, d_sae: 64, rule, subtract_b_dec: true, format: "CLIP-Scope" });
+  assert.deepEqual(facts, {
+    d_model: 16,
+    d_sae: 64,
+    rule: { kind: "topK", k: 4, relu: false },
+    subtract_b_dec: true,
+    normalization: "batch",
+    format: "CLIP-Scope",
+    layer: 22,
+    tokens: "all",
+  });
   assert.equal(decisions.length, 3);
 });
 
 Deno.test("describe refuses what is no SAE, and asks for what a file does not tell", async () => {
   const cases: [string[], RegExp][] = [
-    [["clip_scope/training.pt"], /^error: Cannot read CLIP-Scope checkpoint: k must be given/],
+    [["clip_scope/training.pt"], /^error: Cannot open SAE .*training.pt: k must be given, the file does not tell it/],
     [["images"], /^error: Cannot open SAE .*images: it must hold sae_weights.safetensors/],
     [["nothing.pt"], /^error: Cannot open SAE .*nothing.pt: there must be a folder or a file of that name/],
     [["tiny_clip/images.json"], /^error: Cannot open SAE .*images.json/],

@@ -5,6 +5,7 @@ import process from "node:process";
 import { openShards } from "../../lib/shards/read.ts";
 import { makeImages, makeSae, modelPath, runCli, startCli, withFolder } from "./support.ts";
 
+const nothingWritten = "Stopped. Nothing was written\n";
 const stopped = "Stopped. What was recorded is kept: run the same command again to go on\n";
 const copies = 30;
 const nImages = 24 * copies;
@@ -97,8 +98,8 @@ Deno.test({
       while (!(await readdir(folder)).includes("summary")) await new Promise((resolve) => setTimeout(resolve, 5));
       summarizing.kill("SIGINT");
       const { status, stdout, stderr } = await summarizing.ended;
-      assert.deepEqual({ status, stderr }, { status: 130, stderr: stopped });
-      assert.equal(JSON.parse(stdout).error + "\n", stopped);
+      assert.deepEqual({ status, stderr }, { status: 130, stderr: nothingWritten });
+      assert.equal(JSON.parse(stdout).error + "\n", nothingWritten);
       assert.deepEqual(await readdir(at("summary")), []);
 
       assert.equal((await runCli(...summarize)).status, 0);
@@ -107,7 +108,7 @@ Deno.test({
       drawing.kill("SIGINT");
       const drawn = await drawing.ended;
       assert.equal(drawn.status, 130, drawn.stderr);
-      assert.ok(drawn.stderr.endsWith(stopped), drawn.stderr);
+      assert.ok(drawn.stderr.endsWith(nothingWritten), drawn.stderr);
       assert.deepEqual((await readdir(folder)).sort(), ["images", "sae", "shards", "summary"]);
     }),
 });

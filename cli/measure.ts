@@ -1,0 +1,109 @@
+/**
+ * What `encode` and `metrics` share: the options that name activations and an SAE, and one pass of the one over the
+ * other.
+ *
+ * @module
+ */
+import { type Command, Option } from "commander";
+import { type BackendChoice, openBackend } from "../lib/compute/select.ts";
+import { type Activations, openActivations } from "../lib/sae/activations.ts";
+import { measureMetrics, type MeasureMetricsOptions, type Metrics, type MetricSpace } from "../lib/sae/metrics.ts";
+import { checkSaeFits, type Sae } from "../lib/sae/sae.ts";
+import type { TokenKind } from "../lib/shards/read.ts";
+import { addSaeOptions, type ConventionFlags, loadNamedSae } from "./conventions.ts";
+import { type CommandContext, computeOptions, count, jsonOption, layerNumber, path, stepProgress } from "./report.ts";
+
+/** Adds the options. */
+export function addMeasureOptions(command: Command): Command {
+  addSaeOptions(command)
+    .requiredOption("--activations <path>", ".npy, .safetensors, .pt or .npz file, or folder made by record", path)
+    .option("--tensor <name>", "tensor of the file, where it holds several")
+    .option("--layer <n>", "layer of the recording; -1 is the last one recorded", layerNumber)
+    .addOption(new Option("--tokens <which>", "tokens of the recording").choices(["patches", "cls", "all"]))
+    .option("--tokens-per-image <n>", "tokens of an image, where the file does not tell", count)
+    .option("--batch-size <n>", "tokens of a batch, at most", count, 4096)
+    .addOption(
+      new Option("--space <which>", "compare activations as given, or as the encoder takes them")
+        .choices(["raw", "normalized"]).default("raw"),
+    )
+    .option("--dead-window <n>", "tokens without activation after which a latent is dead", count, 10_000_000)
+    .option("--no-coherence", "leave the dictionary's coherence out: it takes longest for large dictionaries");
+  computeOptions().forEach((option) => command.addOption(option));
+  return command.addOption(jsonOption());
+}
+
+/** What the options are parsed into. */
+export interface MeasureFlags extends ConventionFlags {
+  readonly sae: string;
+  readonly activations: string;
+  readonly tensor?: string;
+  readonly layer?: number;
+  readonly tokens?: TokenKind;
+  readonly tokensPerImage?: number;
+  readonly batchSize: number;
+  readonly space: MetricSpace;
+  readonly deadWindow: number;
+  readonly coherence: boolean;
+  readonly backend: BackendChoice;
+  readonly threads: number;
+  readonly json?: boolean;
+}
+
+/** What a pass gives. */
+export interface Measured {
+  readonly metrics: Metrics;
+  /** Name of the device. */
+  readonly device: string;
+}
+
+/** An SAE and activations that fit it. */
+export interface MeasureParts {
+  readonly sae: Sae;
+  readonly activations: Activations;
+}
+
+/** Opens the SAE and the activations of the options, and checks that they fit. */
+export async function openParts(options: MeasureFlags, open: AsyncDisposableStack): Promise<MeasureParts> {
+  const { layer, tokens, tensor } = options;
+  const activations = open.adopt(
+    await openActivations(options.activations, { layer, tokens, tensor }),
+    (opened) => opened.close(),
+  );
+  const sae = await loadNamedSae(options);
+  checkSaeFits(sae, activations.dModel, { what: options.activations });
+  return { sae, activations };
+}
+
+/** Runs the SAE over the activations. */
+export async function measureParts(
+  { sae, activations }: MeasureParts,
+  options: MeasureFlags,
+  { signal, steps, label, onBatch }: CommandContext & { label: string } & Pick<MeasureMetricsOptions, "onBatch">,
+): Promise<Measured> {
+  const { batchSize, space, tokensPerImage, deadWindow, coherence, backend: choice, threads, json } = options;
+  const backend = await openBackend({ backend: choice, threads });
+  try {
+    const progress = stepProgress(label, { steps, json, unit: "tokens" });
+    const metrics = await measureMetrics(sae, activations.batches({ batchSize, signal }), {
+      backend,
+      space,
+      tokensPerImage: tokensPerImage ?? activations.tokensPerImage,
+      deadWindowTokens: deadWindow,
+      coherenceLatents: coherence ? undefined : 0,
+      threads,
+      onBatch,
+      onProgress: (nDone) => progress(nDone, activations.nTokens),
+      signal,
+    });
+    await progress.finish();
+    return { metrics, device: backend.device };
+  } finally {
+    await backend.close();
+  }
+}
+
+/** A line about tokens that were left out, if there are any. */
+export function nonFiniteLines({ nNonFinite, nTokens }: Metrics): string[] {
+  if (nNonFinite === 0) return [];
+  return [`Left out of the metrics: ${nNonFinite} of ${nTokens + nNonFinite} tokens hold NaN or an infinity`];
+}
