@@ -115,6 +115,7 @@ export {
 } from "./lib/hub/hub.ts";
 // Public SAEs: where they are and what to beware of.
 export {
+  findPublicCheckpoint,
   findPublicSae,
   listPublicCheckpoints,
   type PublicBackbone,

@@ -7,6 +7,7 @@ import { stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import process from "node:process";
 import { Command, InvalidArgumentError } from "commander";
+import { findPublicCheckpoint } from "../lib/registry/registry.ts";
 import { openBackend } from "../lib/compute/select.ts";
 import { type Candidate, diagnoseSae, type Diagnosis } from "../lib/sae/doctor.ts";
 import { loadSae } from "../lib/sae/load.ts";
@@ -51,7 +52,11 @@ export function doctorCommand({ signal, steps }: CommandContext): Command {
     .option("--tokens <list>", "tokens to try, of patches,cls,all; default patches and CLS", tokenList)
     .option("--n-images <n>", "images to record with --vit", count, 64)
     .option("--n-tokens <n>", "tokens to measure the best conventions on", count, 2048)
-    .option("--expected-l0 <x>", "active latents a token that the SAE's card gives", positive)
+    .option(
+      "--expected-l0 <x>",
+      "active latents a token that the SAE's card gives; default what is known of public SAEs",
+      positive,
+    )
     .option("--expected-mse <x>", "mean squared error that the card gives, in the space of training", positive)
     .option("--expected-normalized-mse <x>", "squared error over variance that the card gives", positive)
     .option("--write-sidecar", "write what was found beside the SAE, where loading follows it");
@@ -68,11 +73,17 @@ export function doctorCommand({ signal, steps }: CommandContext): Command {
     });
     const { backend: choice, threads, expectedL0, expectedMse, expectedNormalizedMse } = options;
     const backend = open.adopt(await openBackend({ backend: choice, threads }), (backend) => backend.close());
+    // What its authors published, unless told otherwise.
+    const card = await findPublicCheckpoint(options.sae, { signal });
     const progress = stepProgress("Diagnose", { steps, json, unit: "conventions" });
     const diagnosis = await diagnoseSae(sae, variants, {
       backend,
       nTokens: options.nTokens,
-      expected: { l0: expectedL0, mse: expectedMse, normalizedMse: expectedNormalizedMse },
+      expected: {
+        l0: expectedL0 ?? card?.expected?.l0,
+        mse: expectedMse ?? card?.expected?.mse,
+        normalizedMse: expectedNormalizedMse,
+      },
       onProgress: progress,
       signal,
     });

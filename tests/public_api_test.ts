@@ -29,6 +29,7 @@ Deno.test("mod.ts exports these names, and no others", () => {
     "familyTransforms",
     "fetchHubFile",
     "findGpuAdapter",
+    "findPublicCheckpoint",
     "findPublicSae",
     "findSidecar",
     "fixNormalization",

@@ -5,7 +5,7 @@
  * @module
  */
 import { readFile } from "node:fs/promises";
-import { fetchHubFile, type HubOptions } from "../hub/hub.ts";
+import { fetchHubFile, type HubOptions, isHubSource, parseHubSource } from "../hub/hub.ts";
 import { clipScopeSaes } from "./clip_scope.ts";
 import { otherSaes } from "./others.ts";
 import { prismaSaes } from "./prisma.ts";
@@ -54,6 +54,29 @@ export async function listPublicCheckpoints(sae: PublicSae, options: HubOptions 
   return text.split("\n").filter((line) => line.trim() !== "").map((line, i) =>
     parseEntry(line, { folder, row: i + 1 })
   );
+}
+
+/**
+ * The checkpoint of a public SAE that a source names, at whatever revision; `undefined` if it is none that is known.
+ *
+ * @throws {Error} If it may be in a manifest that cannot be fetched.
+ */
+export async function findPublicCheckpoint(
+  source: string,
+  options: HubOptions = {},
+): Promise<PublicCheckpoint | undefined> {
+  if (!isHubSource(source)) return undefined;
+  const { repo, path } = parseHubSource(source);
+  for (const sae of publicSaes) {
+    const names = [...sae.checkpoints.map((checkpoint) => checkpoint.source), sae.manifest ?? []].flat();
+    if (!names.some((name) => parseHubSource(name).repo === repo)) continue;
+    const found = (await listPublicCheckpoints(sae, options)).find((checkpoint) => {
+      const known = parseHubSource(checkpoint.source);
+      return known.repo === repo && known.path === path;
+    });
+    if (found !== undefined) return found;
+  }
+  return undefined;
 }
 
 function parseEntry(line: string, context: { folder: string; row: number }): PublicCheckpoint {

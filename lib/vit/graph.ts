@@ -6,7 +6,7 @@
 import { readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { elementTypes, type OnnxModel, readOnnx } from "../onnx/model.ts";
-import { findWeightFiles, hashModel } from "../onnx/weight_files.ts";
+import { findWeightFiles, followWeightLinks, hashModel } from "../onnx/weight_files.ts";
 import { takeApart } from "./fused_ops.ts";
 import { classifyActivations, findMlpActivations, type GeluKind, geluKinds, replaceGelu } from "./gelu.ts";
 import { findPatchSize, type PatchSize } from "./patch_embedding.ts";
@@ -48,7 +48,9 @@ export async function readVitGraph(path: string): Promise<VitGraph> {
     checkNeedsOnly(model, input.name, [blocks[blocks.length - 1].residPost]);
     const weightFiles = await findWeightFiles(stored, folder);
     const fingerprint = await hashModel(bytes, weightFiles);
-    return { model, input, blocks, patch, fingerprint, weightsFolder: weightFiles.length > 0 ? folder : undefined };
+    if (weightFiles.length === 0) return { model, input, blocks, patch, fingerprint, weightsFolder: undefined };
+    const placed = await followWeightLinks({ model, folder });
+    return { input, blocks, patch, fingerprint, model: placed.model, weightsFolder: placed.folder };
   } catch (error) {
     throw openError(path, error);
   }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { checkpointFormats } from "../../lib/checkpoints/dictionary.ts";
 import { parseHubSource } from "../../lib/hub/hub.ts";
 import {
+  findPublicCheckpoint,
   findPublicSae,
   listPublicCheckpoints,
   type PublicSae,
@@ -129,4 +130,14 @@ Deno.test("listPublicCheckpoints() reads the manifest of those that have one", (
 Deno.test("listPublicCheckpoints() asks nobody for those that have none", async () => {
   const sae = findPublicSae("clip-scope-l14");
   assert.deepEqual(await listPublicCheckpoints(sae, { offline: true }), sae.checkpoints);
+});
+
+Deno.test("findPublicCheckpoint() knows public files at whatever revision, and asks nobody about others", async () => {
+  const source = "hf:osunlp/SAE_CLIP_24K_ViT-B-16_IN1K/sae.pt";
+  const found = await findPublicCheckpoint(source);
+  assert.deepEqual(found?.expected, { l0: 412.7, mse: 0.0761 });
+  assert.deepEqual(await findPublicCheckpoint(source.replace("/sae.pt", "@v1/sae.pt")), found);
+  for (const other of ["sae.pt", "hf:osunlp/SAE_CLIP_24K_ViT-B-16_IN1K/other.pt", "hf:someone/sae/sae.pt"]) {
+    assert.equal(await findPublicCheckpoint(other), undefined);
+  }
 });
