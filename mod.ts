@@ -35,16 +35,11 @@ export { openArrowImages } from "./lib/images/arrow.ts";
 export { type ArrowImageRow, writeArrowImages, type WriteArrowImagesOptions } from "./lib/images/arrow_writer.ts";
 export { selectImages } from "./lib/images/select.ts";
 export { decodeImage, type DecodeImageOptions, readImage, type RgbColor, type RgbImage } from "./lib/images/decode.ts";
+export { type ChannelTriple, CLIP_MEAN, CLIP_STD, HALF, IMAGENET_MEAN, IMAGENET_STD } from "./lib/images/channels.ts";
 export {
   centerCropTransform,
   type CenterCropTransformOptions,
-  type ChannelTriple,
-  CLIP_MEAN,
-  CLIP_STD,
   type CropRule,
-  HALF,
-  IMAGENET_MEAN,
-  IMAGENET_STD,
   type PixelTransform,
   pixelTransformFromConfig,
   type Resampling,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { ChannelTriple } from "./transform.ts";
+import type { ChannelTriple } from "./channels.ts";
 
 /** A parsed JSON object. */
 export type Config = Readonly<Record<string, unknown>>;

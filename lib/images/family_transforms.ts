@@ -8,14 +8,8 @@
  * @module
  */
 import type { ResampleKernel } from "./resample.ts";
-import {
-  centerCropTransform,
-  type ChannelTriple,
-  HALF,
-  IMAGENET_MEAN,
-  IMAGENET_STD,
-  type PixelTransform,
-} from "./transform.ts";
+import { type ChannelTriple, HALF, IMAGENET_MEAN, IMAGENET_STD } from "./channels.ts";
+import { centerCropTransform, type PixelTransform } from "./transform.ts";
 
 /** ImageNet's statistics, and the crop of torchvision. */
 const torchvisionStyle = { mean: IMAGENET_MEAN, std: IMAGENET_STD, rounding: "even" } as const;

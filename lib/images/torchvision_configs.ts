@@ -7,7 +7,8 @@
  */
 import { type Config, isRecord, pixels, positiveTriple, READING, show, triple } from "./config_fields.ts";
 import type { ResampleKernel } from "./resample.ts";
-import { CLIP_MEAN, CLIP_STD, type CropRule, IMAGENET_MEAN, IMAGENET_STD, type PixelTransform } from "./transform.ts";
+import { CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD } from "./channels.ts";
+import type { CropRule, PixelTransform } from "./transform.ts";
 
 const KERNELS: readonly ResampleKernel[] = ["nearest", "bilinear", "bicubic", "lanczos"];
 

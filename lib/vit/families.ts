@@ -8,7 +8,8 @@
  * @module
  */
 import { familyTransforms, squashTransform } from "../images/family_transforms.ts";
-import { centerCropTransform, HALF, type PixelTransform } from "../images/transform.ts";
+import { HALF } from "../images/channels.ts";
+import { centerCropTransform, type PixelTransform } from "../images/transform.ts";
 import type { GeluKind } from "./gelu.ts";
 
 /** A token before the patches. */

@@ -1,14 +1,8 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { familyTransforms } from "../../lib/images/family_transforms.ts";
-import {
-  centerCropTransform,
-  CLIP_MEAN,
-  CLIP_STD,
-  IMAGENET_MEAN,
-  IMAGENET_STD,
-  pixelTransformFromConfig,
-} from "../../lib/images/transform.ts";
+import { CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD } from "../../lib/images/channels.ts";
+import { centerCropTransform, pixelTransformFromConfig } from "../../lib/images/transform.ts";
 
 const CLIP = {
   do_resize: true,
