@@ -94,6 +94,9 @@ export type {
 export { type BackendChoice, openBackend, type OpenBackendOptions } from "./lib/compute/select.ts";
 export { type CpuBackendOptions, createCpuBackend } from "./lib/compute/cpu/backend.ts";
 export { createWebGpuBackend, type WebGpuBackendOptions } from "./lib/compute/webgpu/backend.ts";
+export type { EncodeTile, Precision } from "./lib/compute/webgpu/encode_kernel.ts";
+export { type TuneOptions, type TuneSize, tuneWebGpu } from "./lib/compute/webgpu/tuner.ts";
+export { GpuFailure, type GpuFailureReason } from "./lib/compute/webgpu/watch.ts";
 export { describeAdapter, findGpuAdapter, type FindGpuAdapterOptions, isSoftwareAdapter } from "./lib/runtime/gpu.ts";
 
 // The Hub: files that others published.

@@ -5,6 +5,7 @@ Deno.test("mod.ts exports these names, and no others", () => {
   assert.deepEqual(Object.keys(kit).sort(), [
     "CLIP_MEAN",
     "CLIP_STD",
+    "GpuFailure",
     "HALF",
     "Html",
     "IMAGENET_MEAN",
@@ -96,6 +97,7 @@ Deno.test("mod.ts exports these names, and no others", () => {
     "trackProgress",
     "trainSae",
     "translateLayer",
+    "tuneWebGpu",
     "viewSummary",
     "vitFamilies",
     "withProgress",

@@ -1,14 +1,15 @@
 /**
  * Picks the back end. `auto` takes WebGPU on a real GPU, and the CPU where the only adapter is software, which is 20
- * to 50 times slower than onnxruntime on the same cores.
+ * to 50 times slower than onnxruntime on the same cores. Where that GPU then fails, the CPU goes on with its work.
  *
  * @module
  */
 import process from "node:process";
-import { findGpuAdapter, isSoftwareAdapter } from "../runtime/gpu.ts";
+import { describeAdapter, findGpuAdapter, isSoftwareAdapter } from "../runtime/gpu.ts";
 import type { Backend } from "./contract.ts";
 import { createCpuBackend } from "./cpu/backend.ts";
-import { createWebGpuBackend } from "./webgpu/backend.ts";
+import { withCpuFallback } from "./fallback.ts";
+import { createWebGpuBackend, type WebGpuBackendOptions } from "./webgpu/backend.ts";
 
 /** What can be asked for. */
 export type BackendChoice = "auto" | "webgpu" | "cpu";
@@ -39,16 +40,30 @@ export interface OpenBackendOptions {
    * @default the system's preferred adapter
    */
   adapter?: GPUAdapter;
+  /**
+   * How the WebGPU back end works, where that is chosen.
+   *
+   * @default {{}}
+   */
+  webgpu?: Omit<WebGpuBackendOptions, "adapter">;
+  /**
+   * Told, once, that `auto` has gone over from a GPU to the CPU, and why.
+   *
+   * @default {console.warn}
+   */
+  onWarning?: (message: string) => void;
 }
 
 /**
- * Opens a compute back end.
+ * Opens a compute back end. With `auto`, a GPU that cannot be opened, is lost or has too little memory is left for the
+ * CPU, with one warning; its SAEs move along and the batch that failed is done again. A GPU that is asked for by name
+ * is never left.
  *
  * @throws {RangeError} If the choice is none of {@linkcode backendChoices}.
  * @throws {Error} If WebGPU is asked for by name and there is no adapter.
  */
 export async function openBackend(options: OpenBackendOptions = {}): Promise<Backend> {
-  const { threads = 0 } = options;
+  const { threads = 0, webgpu = {}, onWarning = console.warn } = options;
   const choice = options.backend ?? (process.env[backendVariable] || "auto");
   if (!backendChoices.includes(choice as BackendChoice)) {
     throw new RangeError(
@@ -66,5 +81,17 @@ export async function openBackend(options: OpenBackendOptions = {}): Promise<Bac
   if (adapter === undefined || (choice === "auto" && isSoftwareAdapter(adapter))) {
     return await createCpuBackend({ threads });
   }
-  return await createWebGpuBackend({ adapter });
+  if (choice === "webgpu") return await createWebGpuBackend({ ...webgpu, adapter });
+  const openCpu = () => createCpuBackend({ threads });
+  let gpu: Backend;
+  try {
+    gpu = await createWebGpuBackend({ ...webgpu, adapter });
+  } catch (cause) {
+    // A mistake in an option is the caller's.
+    if (cause instanceof RangeError) throw cause;
+    const cpu = await openCpu();
+    onWarning(`${describeAdapter(adapter)} failed, going on with ${cpu.device}: ${(cause as Error).message}`);
+    return cpu;
+  }
+  return withCpuFallback(gpu, { openCpu, onWarning });
 }

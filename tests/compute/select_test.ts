@@ -8,13 +8,13 @@ function namedAdapter(info: Partial<GPUAdapterInfo>): GPUAdapter {
   return {
     info: { ...blank, ...info },
     limits: { maxStorageBufferBindingSize: 2 ** 27, maxBufferSize: 2 ** 28 },
+    features: new Set(),
     requestDevice: () => Promise.reject(new Error(`device of ${info.description} was asked for`)),
   } as unknown as GPUAdapter;
 }
 
 const hardware = namedAdapter({ description: "NVIDIA GeForce RTX 4070" });
 const software = namedAdapter({ description: "llvmpipe (LLVM 15.0.6, 256 bits)" });
-const opensHardware = { message: "device of NVIDIA GeForce RTX 4070 was asked for" };
 const opensSoftware = { message: "device of llvmpipe (LLVM 15.0.6, 256 bits) was asked for" };
 
 /** Runs `body` with the environment variable set, or taken out, and puts it back. */
@@ -45,8 +45,18 @@ async function withFoundAdapter(adapter: GPUAdapter | null, body: () => Promise<
 }
 
 async function assertCpu(options: Parameters<typeof openBackend>[0]): Promise<void> {
-  const backend = await openBackend(options);
+  const backend = await openBackend({ ...options, onWarning: (message) => assert.fail(message) });
   assert.equal(backend.kind, "cpu");
+  await backend.close();
+}
+
+/** The GPU is tried. It cannot be opened, so that the CPU takes over, and says so once. */
+async function assertTriesHardware(options: Parameters<typeof openBackend>[0]): Promise<void> {
+  const warnings: string[] = [];
+  const backend = await openBackend({ ...options, threads: 2, onWarning: (message) => warnings.push(message) });
+  assert.deepEqual([backend.kind, warnings], ["cpu", [
+    "NVIDIA GeForce RTX 4070 failed, going on with onnxruntime, 2 threads: device of NVIDIA GeForce RTX 4070 was asked for",
+  ]]);
   await backend.close();
 }
 
@@ -55,10 +65,10 @@ Deno.test("openBackend() takes the CPU where auto finds a software adapter or no
     for (const backend of [undefined, "auto"] as const) {
       await assertCpu({ backend, adapter: software });
       await assertCpu({ backend, adapter: namedAdapter({ description: "some driver", isFallbackAdapter: true }) });
-      await assert.rejects(openBackend({ backend, adapter: hardware }), opensHardware);
+      await assertTriesHardware({ backend, adapter: hardware });
       await withFoundAdapter(null, () => assertCpu({ backend }));
       await withFoundAdapter(software, () => assertCpu({ backend }));
-      await withFoundAdapter(hardware, () => assert.rejects(openBackend({ backend }), opensHardware));
+      await withFoundAdapter(hardware, () => assertTriesHardware({ backend }));
     }
   });
 });
@@ -79,7 +89,9 @@ Deno.test("openBackend() prefers the adapter it is given to the one that would b
 Deno.test("openBackend() follows the environment variable where no option is given", async () => {
   await withVariable("cpu", async () => {
     await assertCpu({ adapter: hardware });
-    await assert.rejects(openBackend({ backend: "webgpu", adapter: hardware }), opensHardware);
+    await assert.rejects(openBackend({ backend: "webgpu", adapter: hardware }), {
+      message: "device of NVIDIA GeForce RTX 4070 was asked for",
+    });
   });
   await withVariable("webgpu", async () => {
     await assert.rejects(openBackend({ adapter: software }), opensSoftware);
@@ -104,6 +116,14 @@ Deno.test("openBackend() lists the choices where a name is unknown", async () =>
   };
   await assert.rejects(openBackend({ backend: "cuda" as BackendChoice }), unknown);
   await withVariable("cuda", () => assert.rejects(openBackend(), unknown));
+});
+
+Deno.test("openBackend() passes the options of the WebGPU back end on, and does not take a mistake in them for a failure", async () => {
+  const wrong = { name: "RangeError", message: /: tune must be one of auto, off, current value is sometimes$/ };
+  for (const backend of ["auto", "webgpu"] as const) {
+    const webgpu = { tune: "sometimes" as "auto" };
+    await assert.rejects(openBackend({ backend, adapter: hardware, webgpu }), wrong);
+  }
 });
 
 Deno.test("openBackend() passes the number of threads on", async () => {

@@ -1,17 +1,15 @@
+/** Kernels one by one on an adapter, and how their mistakes are reported. */
 import assert from "node:assert/strict";
-import type { TokenRule } from "../../lib/compute/contract.ts";
-import { countKernel, writeKernel } from "../../lib/compute/webgpu/compact_kernels.ts";
-import { decodeKernel } from "../../lib/compute/webgpu/decode_kernel.ts";
 import { BufferUsage, GpuDevice } from "../../lib/compute/webgpu/device.ts";
 import {
+  DEFAULT_ENCODE_TILE,
   encodeKernel,
   encodeParams,
   type EncodeTile,
   encodeWorkgroups,
 } from "../../lib/compute/webgpu/encode_kernel.ts";
-import { imageMaxKernel, imageMaxWorkgroups } from "../../lib/compute/webgpu/image_max_kernel.ts";
 import { type Kernel, padToVec4 } from "../../lib/compute/webgpu/kernel.ts";
-import { cutPanels } from "../../lib/compute/webgpu/panels.ts";
+import { compilePrograms } from "../../lib/compute/webgpu/programs.ts";
 import { ScratchBuffers } from "../../lib/compute/webgpu/scratch.ts";
 import { selectKernel } from "../../lib/compute/webgpu/select_kernel.ts";
 import { assertSameNumbers } from "../support/numeric_assertions.ts";
@@ -22,82 +20,19 @@ const adapter = await findTestAdapter();
 const gpu = adapter && await GpuDevice.open(adapter);
 const ignore = !gpu;
 
-const rules: TokenRule[] = [
-  { kind: "relu" },
-  { kind: "topK", k: 3, relu: true },
-  { kind: "topK", k: 3, relu: false },
-  { kind: "jumpRelu", threshold: new Float32Array(63) },
-];
-const kernels: Kernel[] = [
-  encodeKernel({ subtractBDec: false }),
-  encodeKernel({ subtractBDec: true }),
-  selectKernel({ dSae: 24577, k: 300 }),
-  decodeKernel({ dModel: 193 }),
-  ...rules.flatMap((rule) => [countKernel, writeKernel, imageMaxKernel].map((kernel) => kernel({ dSae: 63, rule }))),
-];
-
-Deno.test("every kernel declares its bindings in the order it names them", () => {
-  for (const { label, code, bindings } of kernels) {
-    const declared = [...code.matchAll(/@binding\((\d+)\) var<[^>]+> (\w+):/g)];
-    assert.deepEqual(declared.map(([, index]) => Number(index)), bindings.map((_, i) => i), label);
-    assert.deepEqual(declared.map(([, , name]) => name), bindings, label);
-  }
-});
-
-Deno.test("every kernel stays within what WebGPU guarantees", () => {
-  for (const { label, code, bindings } of kernels) {
-    const [, invocations] = code.match(/@workgroup_size\((\d+)\)/)!;
-    assert.ok(Number(invocations) <= 256, label);
-    assert.ok(bindings.length <= 8, label);
-    let bytes = 0;
-    for (const [, element, length] of code.matchAll(/var<workgroup> \w+: array<(vec4f|[\w<>]+), (\d+)>/g)) {
-      bytes += (element === "vec4f" ? 16 : 4) * Number(length);
-    }
-    assert.ok(bytes <= 16 * 1024, `${label} wants ${bytes} bytes of workgroup memory`);
-  }
-});
-
-Deno.test("encodeWorkgroups() and imageMaxWorkgroups() cover the last, partial tile", () => {
-  const tile: EncodeTile = { tokens: 64, latents: 128, depth: 16, blockTokens: 8, blockLatents: 8 };
-  assert.deepEqual(encodeWorkgroups({ nTokens: 64, nLatents: 128 }, tile), [1, 1]);
-  assert.deepEqual(encodeWorkgroups({ nTokens: 65, nLatents: 129 }, tile), [2, 2]);
-  assert.deepEqual(imageMaxWorkgroups({ nImages: 3, dSae: 257 }), [2, 3]);
-});
-
-Deno.test("encodeParams() gives pitches in vec4", () => {
-  const params = encodeParams({ nTokens: 3, dModel: 5, dSae: 19 }, { begin: 8, end: 15 });
-  assert.deepEqual(params, [3, 5, 2, 5, 2, 2]);
-});
-
-Deno.test("padToVec4() rounds up to a multiple of four", () => {
-  assert.deepEqual([1, 4, 5, 192, 193].map(padToVec4), [4, 4, 8, 192, 196]);
-});
-
-Deno.test("cutPanels() makes panels of whole vec4 that fit, and one where all fits", () => {
-  assert.deepEqual(cutPanels({ dModel: 10, dSae: 7 }, { maxBytes: 1000 }), [{ begin: 0, end: 7 }]);
-  assert.deepEqual(cutPanels({ dModel: 10, dSae: 19 }, { maxBytes: 350 }), [
-    { begin: 0, end: 8 },
-    { begin: 8, end: 16 },
-    { begin: 16, end: 19 },
-  ]);
-  assert.throws(() => cutPanels({ dModel: 10, dSae: 19 }, { maxBytes: 159 }), {
-    name: "RangeError",
-    message: "Cannot load SAE: four latents must fit in the 159 bytes a kernel can bind, current size is 160",
-  });
-});
-
 Deno.test({
   name: "encodeKernel() gives the same numbers whatever the tile",
   ignore,
   async fn() {
     const [nTokens, dModel, dSae] = [70, 33, 131];
-    const weights = randomWeights({ dModel, dSae }, { rule: rules[0], integers: true });
+    const weights = randomWeights({ dModel, dSae }, { rule: { kind: "relu" }, integers: true });
     const x = randomIntegers(nTokens * dModel, seededRandom(5), { limit: 3 });
     const expected = Float32Array.from(referencePreActivations(weights, x));
     const tiles: EncodeTile[] = [
       { tokens: 64, latents: 128, depth: 16, blockTokens: 8, blockLatents: 8 },
       { tokens: 32, latents: 64, depth: 8, blockTokens: 4, blockLatents: 4 },
       { tokens: 16, latents: 32, depth: 4, blockTokens: 2, blockLatents: 16 },
+      { tokens: 32, latents: 64, depth: 8, blockTokens: 4, blockLatents: 4, unroll: 8 },
     ];
     const [xPitch, pitch] = [padToVec4(dModel), padToVec4(dSae)];
     for (const tile of tiles) {
@@ -157,7 +92,19 @@ Deno.test({
       message:
         /^Cannot compile kernel "broken": WGSL must be valid, current messages are\n2:\d+ [^]+\n {3}2 {4}let oops = ;/,
     });
-    await gpu!.compile(kernels[0]); // the device is none the worse for it
+    await gpu!.compile(selectKernel({ dSae: 7, k: 2 })); // the device is none the worse for it
+  },
+});
+
+Deno.test({
+  name: "compilePrograms() does without subgroups where the compiler does not take them",
+  ignore: ignore || gpu.features.subgroups,
+  async fn() {
+    const rule = { kind: "topK", k: 2, relu: true } as const;
+    const weights = { ...randomWeights({ dModel: 5, dSae: 7 }, { rule }), rule, normalization: undefined };
+    const kernels = { precision: "float32", tile: DEFAULT_ENCODE_TILE } as const;
+    const { select, count, write } = await compilePrograms(gpu!, weights, { ...kernels, subgroups: true });
+    for (const program of [select!, count, write]) assert.doesNotMatch(program.kernel.code, /subgroup[A-Z]/);
   },
 });
 

@@ -1,5 +1,6 @@
 /**
- * The same cases under Node, where WebGPU is Dawn rather than Deno's wgpu: two compilers for the same WGSL.
+ * The same cases under Node, where WebGPU is Dawn rather than Deno's wgpu: two compilers for the same WGSL. Dawn also
+ * has subgroups on SwiftShader, which wgpu does not.
  */
 import assert from "node:assert/strict";
 import { glob, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
@@ -21,32 +22,47 @@ if (ignore) {
 Deno.test({
   name: "createWebGpuBackend() passes every back end case under Node",
   ignore,
-  async fn() {
-    const built = await mkdtemp(join(tmpdir(), "sparsight-node-"));
-    try {
-      await transpile(built);
-      const swiftShader = await unpackSwiftShader();
-      const { code, stdout, stderr } = await new Deno.Command("node", {
-        args: [
-          join(root, "tests/compute/parity_node.mjs"),
-          join(built, "lib/compute/webgpu/backend.js"),
-          join(built, "tests/support/backend_cases.js"),
-        ],
-        env: {
-          VK_DRIVER_FILES: join(swiftShader, "vk_swiftshader_icd.json"),
-          LD_LIBRARY_PATH: [swiftShader, process.env.LD_LIBRARY_PATH].filter(Boolean).join(delimiter),
-        },
-      }).output();
-      const lines = new TextDecoder().decode(stdout).trim().split("\n");
-      assert.equal(code, 0, `${lines.at(-1)}\n${new TextDecoder().decode(stderr)}`);
-      const { device, passed } = JSON.parse(lines.at(-1)!);
+  fn: () =>
+    withTranspiled(async (built) => {
+      const { device, passed } = await runNode("parity_node.mjs", [
+        join(built, "lib/compute/webgpu/backend.js"),
+        join(built, "tests/support/backend_cases.js"),
+      ]);
       assert.equal(passed, backendCases.length);
-      assert.match(device, /swiftshader/i);
-    } finally {
-      await rm(built, { recursive: true });
-    }
-  },
+      assert.match(String(device), /swiftshader/i);
+    }),
 });
+
+Deno.test({
+  name: "createWebGpuBackend() gives the same latents with and without subgroups, to the last bit",
+  ignore,
+  fn: () =>
+    withTranspiled(async (built) => {
+      const { subgroups, batches, numbers } = await runNode("webgpu_subgroups.mjs", [
+        join(built, "lib/compute/webgpu/backend.js"),
+        join(built, "lib/runtime/gpu.js"),
+        join(built, "tests/support/reference.js"),
+      ]);
+      assert.equal(subgroups, true, "the adapter has to have subgroups");
+      assert.equal(batches, 16);
+      assert.ok(Number(numbers) > 100_000);
+    }),
+});
+
+/** The last line of what a script of this folder prints under Node, on SwiftShader. */
+async function runNode(script: string, args: string[]): Promise<Record<string, unknown>> {
+  const swiftShader = await unpackSwiftShader();
+  const { code, stdout, stderr } = await new Deno.Command("node", {
+    args: [join(root, "tests/compute", script), ...args],
+    env: {
+      VK_DRIVER_FILES: join(swiftShader, "vk_swiftshader_icd.json"),
+      LD_LIBRARY_PATH: [swiftShader, process.env.LD_LIBRARY_PATH].filter(Boolean).join(delimiter),
+    },
+  }).output();
+  const lines = new TextDecoder().decode(stdout).trim().split("\n");
+  assert.equal(code, 0, `${lines.at(-1)}\n${new TextDecoder().decode(stderr)}`);
+  return JSON.parse(lines.at(-1)!);
+}
 
 async function hasNode(): Promise<boolean> {
   try {
@@ -57,10 +73,25 @@ async function hasNode(): Promise<boolean> {
 }
 
 /** Types stripped and `.ts` specifiers renamed, in the layout of the repository. */
+async function withTranspiled(body: (built: string) => Promise<void>): Promise<void> {
+  const built = await mkdtemp(join(tmpdir(), "sparsight-node-"));
+  try {
+    await transpile(built);
+    await body(built);
+  } finally {
+    await rm(built, { recursive: true });
+  }
+}
+
 async function transpile(built: string): Promise<void> {
-  const patterns = ["lib/compute/*.ts", "lib/compute/webgpu/*.ts", "lib/runtime/gpu.ts"];
-  const support = ["backend_case", "backend_cases", "backend_edge_cases", "numeric_assertions", "reference"];
-  const sources = support.map((name) => `tests/support/${name}.ts`);
+  const patterns = [
+    "lib/compute/*.ts",
+    "lib/compute/webgpu/*.ts",
+    "lib/runtime/gpu.ts",
+    "tests/support/*_case{,s}.ts",
+    "tests/support/{numeric_assertions,reference}.ts",
+  ];
+  const sources: string[] = [];
   for await (const path of glob(patterns, { cwd: root })) sources.push(path);
   const { success, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["transpile", "--no-check", "--outdir", built, ...sources],

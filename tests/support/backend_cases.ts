@@ -60,6 +60,8 @@ const shapes: Shape[] = [
   { nTokens: 65, dModel: 17, dSae: 63, subtractBDec: true, rule: jumpRelu(mixedThresholds(63)) },
   { nTokens: 130, dModel: 193, dSae: 257, subtractBDec: false, rule: jumpRelu(mixedThresholds(257)) },
   { nTokens: 3, dModel: 5, dSae: 1537, subtractBDec: true, rule: jumpRelu(mixedThresholds(1537)) },
+  { nTokens: 5, dModel: 9, dSae: 4104, subtractBDec: false, rule: relu },
+  { nTokens: 4, dModel: 7, dSae: 48, subtractBDec: true, rule: jumpRelu(mixedThresholds(48)) },
 ];
 
 /** Runs every case in turn; for runtimes without a test runner. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { CLIP_MEAN, CLIP_STD, HALF, IMAGENET_MEAN, IMAGENET_STD } from "../../lib/images/channels.ts";
-import { type PixelTransform } from "../../lib/images/transform.ts";
+import type { PixelTransform } from "../../lib/images/transform.ts";
 import { vitFamilies } from "../../lib/vit/families.ts";
 
 const statistics = [

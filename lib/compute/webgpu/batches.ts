@@ -16,11 +16,15 @@ export interface WebGpuLimits {
   scratchBytes: number;
 }
 
+/** Chunks that can are whole tiles of the encoder kernel, whose last one costs as much whether it is full or not. */
+const TILE_TOKENS = 64;
+
 /** Number of tokens whose activations and dense pre-activations fit the limits; at least one. */
 export function chunkTokens(shape: { dModel: number; dSae: number }, limits: WebGpuLimits): number {
   const widestRow = 4 * Math.max(padToVec4(shape.dSae), padToVec4(shape.dModel));
   const fitting = Math.floor(Math.min(limits.scratchBytes, limits.maxBindingBytes) / widestRow);
-  return Math.min(Math.max(1, fitting), MAX_CHUNK_TOKENS);
+  const whole = fitting < TILE_TOKENS ? fitting : fitting - fitting % TILE_TOKENS;
+  return Math.min(Math.max(1, whole), MAX_CHUNK_TOKENS);
 }
 
 /** Cuts `length` into runs of at most `size`, and of at most `maxEntries` sparse entries where offsets are given. */

@@ -1,11 +1,12 @@
 /**
  * The device under the WebGPU back end: opening it, compiling kernels, running them in order and reading results back.
- * Nothing here knows what an SAE is. Every failure becomes an ordinary error at the call that caused it; without that a
- * WebGPU mistake is a line on a console, and numbers that are all zero.
+ * Nothing here knows what an SAE is. Every failure becomes an error at the call that caused it, see `watch.ts`.
  *
  * @module
  */
+import { compileKernel } from "./compile.ts";
 import type { Kernel } from "./kernel.ts";
+import { GpuFailure, GpuWatch } from "./watch.ts";
 
 /** Buffer flags, whose values the WebGPU specification fixes; Node has no `GPUBufferUsage` global. */
 export const BufferUsage = {
@@ -20,6 +21,12 @@ const MAP_MODE_READ = 1;
 
 /** Size of every uniform buffer. */
 const PARAMS_BYTES = 32;
+
+/** What an adapter may have beyond what WebGPU promises, by the name of its feature. */
+const optionalFeatures = { float16: "shader-f16", subgroups: "subgroups" } as const;
+
+/** Which optional features a device has: numbers of 16 bits in kernels, and sums within a subgroup of invocations. */
+export type GpuFeatures = { readonly [Name in keyof typeof optionalFeatures]: boolean };
 
 /** A kernel compiled for the device. */
 export interface Program {
@@ -40,22 +47,30 @@ export interface Dispatch {
 /** A WebGPU device that reports errors by throwing. */
 export class GpuDevice {
   readonly #device: GPUDevice;
+  readonly #watch: GpuWatch;
   readonly #programs = new Map<string, Promise<Program>>();
-  #unusable: string | undefined;
+  /** What kernels may be made for. */
+  readonly features: GpuFeatures;
 
   private constructor(device: GPUDevice) {
     this.#device = device;
-    device.lost.then(({ reason, message }) => {
-      this.#unusable ??= `lost (${message || reason})`;
-    });
+    this.#watch = new GpuWatch(device);
+    this.features = {
+      float16: device.features.has(optionalFeatures.float16),
+      subgroups: device.features.has(optionalFeatures.subgroups),
+    };
   }
 
-  /** Opens the device of an adapter with the largest buffers the adapter has. An adapter can be opened only once. */
+  /**
+   * Opens the device of an adapter with the largest buffers and all optional features the adapter has. An adapter can be
+   * opened only once.
+   */
   static async open(adapter: GPUAdapter): Promise<GpuDevice> {
     const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits;
     const device = await adapter.requestDevice({
       label: "sparsight",
       requiredLimits: { maxStorageBufferBindingSize, maxBufferSize },
+      requiredFeatures: Object.values(optionalFeatures).filter((name) => adapter.features.has(name)),
     });
     return new GpuDevice(device);
   }
@@ -67,14 +82,12 @@ export class GpuDevice {
 
   /** Throws if the device is lost or closed. `action` is what cannot be done then: `"encode batch"`. */
   assertUsable(action: string): void {
-    if (this.#unusable) {
-      throw new Error(`Cannot ${action}: WebGPU device must be open, current state is ${this.#unusable}`);
-    }
+    this.#watch.assertUsable(action);
   }
 
   /** Frees the device and everything on it. */
   close(): void {
-    this.#unusable ??= "closed";
+    this.#watch.close();
     this.#device.destroy();
   }
 
@@ -82,53 +95,37 @@ export class GpuDevice {
   compile(kernel: Kernel): Promise<Program> {
     const known = this.#programs.get(kernel.code);
     if (known) return known;
-    const program = this.#compile(kernel);
+    const program = compileKernel(this.#device, { kernel, watch: this.#watch })
+      .then((pipeline) => ({ kernel, pipeline }));
     this.#programs.set(kernel.code, program);
     // A failure is reported to whoever asked, and not kept.
     program.catch(() => this.#programs.delete(kernel.code));
     return program;
   }
 
-  async #compile(kernel: Kernel): Promise<Program> {
-    const { label, code } = kernel;
-    this.#device.pushErrorScope("validation");
-    const module = this.#device.createShaderModule({ label, code });
-    const scope = this.#device.popErrorScope();
-    const { messages } = await module.getCompilationInfo();
-    const failure = await scope;
-    const errors = messages.filter(({ type }) => type === "error");
-    if (failure || errors.length > 0) {
-      const lines = errors.map(({ lineNum, linePos, message }) => `${lineNum}:${linePos} ${message}`);
-      throw new SyntaxError(
-        `Cannot compile kernel "${label}": WGSL must be valid, current messages are\n` +
-          `${lines.join("\n") || failure?.message}\n\n${numberLines(code)}`,
-      );
-    }
-    const pipeline = await this.#checked(
-      `compile kernel "${label}"`,
-      () => this.#device.createComputePipeline({ label, layout: "auto", compute: { module, entryPoint: "main" } }),
-    );
-    return { kernel, pipeline };
-  }
-
   /** Makes a buffer of at least `bytes` bytes. */
   createBuffer(label: string, options: { bytes: number; usage: number }): Promise<GPUBuffer> {
     const size = Math.max(16, Math.ceil(options.bytes / 4) * 4);
-    return this.#checked(
+    return this.#watch.checked(
       `make buffer "${label}" of ${size} bytes`,
       () => this.#device.createBuffer({ label, size, usage: options.usage }),
     );
   }
 
-  /** Makes a buffer of `length` f32 and lets `fill` write them straight into the memory that is sent to the device. */
-  uploadFloats(
-    label: string,
-    options: { length: number; fill: (destination: Float32Array) => void },
-  ): Promise<GPUBuffer> {
-    const size = Math.max(16, options.length * 4);
-    return this.#checked(`make buffer "${label}" of ${size} bytes`, () => {
-      const buffer = this.#device.createBuffer({ label, size, usage: BufferUsage.storage, mappedAtCreation: true });
-      options.fill(new Float32Array(buffer.getMappedRange(), 0, options.length));
+  /** Makes a buffer of at least `bytes` bytes and lets `fill` write into the very memory that is sent to the device. */
+  uploadBytes(label: string, options: { bytes: number; fill: (destination: ArrayBuffer) => void }): Promise<GPUBuffer> {
+    const size = Math.max(16, Math.ceil(options.bytes / 4) * 4);
+    const action = `make buffer "${label}" of ${size} bytes`;
+    return this.#watch.checked(action, () => {
+      let buffer: GPUBuffer;
+      try {
+        buffer = this.#device.createBuffer({ label, size, usage: BufferUsage.storage, mappedAtCreation: true });
+      } catch (cause) {
+        // What the specification has for host memory that is not to be had, the other half of such a buffer.
+        if (!(cause instanceof RangeError)) throw cause;
+        throw new GpuFailure("memory", `Cannot ${action}: it must fit in memory (${cause.message})`);
+      }
+      options.fill(buffer.getMappedRange());
       buffer.unmap();
       return buffer;
     });
@@ -141,10 +138,13 @@ export class GpuDevice {
     this.#device.queue.writeBuffer(buffer, 0, source as ArrayBuffer, byteOffset, byteLength);
   }
 
-  /** Runs kernels one after the other; each sees what the ones before it wrote. */
+  /**
+   * Runs kernels one after the other; each sees what the ones before it wrote. They are handed to the device before the
+   * promise is returned, and it resolves when the device has accepted them, not when they are done.
+   */
   async run(label: string, dispatches: Dispatch[]): Promise<void> {
-    const uniforms: GPUBuffer[] = [];
-    await this.#checked(`run ${label}`, () => {
+    await this.#watch.checked(`run ${label}`, () => {
+      const uniforms: GPUBuffer[] = [];
       const encoder = this.#device.createCommandEncoder({ label });
       const pass = encoder.beginComputePass({ label });
       for (const { program, buffers, params, workgroups } of dispatches) {
@@ -169,7 +169,10 @@ export class GpuDevice {
     });
   }
 
-  /** Copies the start of each buffer back, through `staging`, which must be large enough for all of them. */
+  /**
+   * Copies the start of each buffer back, through `staging`, which must be large enough for all of them. The copy is
+   * handed to the device before the promise is returned: from then on kernels may overwrite the buffers.
+   */
   async read(
     parts: { buffer: GPUBuffer; bytes: number }[],
     options: { staging: GPUBuffer },
@@ -177,7 +180,7 @@ export class GpuDevice {
     const { staging } = options;
     const total = parts.reduce((sum, { bytes }) => sum + bytes, 0);
     if (total === 0) return parts.map(() => new ArrayBuffer(0));
-    await this.#checked("read results", () => {
+    await this.#watch.checked("read results", () => {
       const encoder = this.#device.createCommandEncoder({ label: "read results" });
       let offset = 0;
       for (const { buffer, bytes } of parts) {
@@ -186,12 +189,7 @@ export class GpuDevice {
       }
       this.#device.queue.submit([encoder.finish()]);
     });
-    try {
-      await staging.mapAsync(MAP_MODE_READ, 0, total);
-    } catch (cause) {
-      this.assertUsable("read results");
-      throw cause;
-    }
+    await this.#watch.answered("read results", staging.mapAsync(MAP_MODE_READ, 0, total));
     const range = staging.getMappedRange(0, total);
     let offset = 0;
     const copies = parts.map(({ bytes }) => range.slice(offset, offset += bytes));
@@ -211,30 +209,4 @@ export class GpuDevice {
     buffer.unmap();
     return buffer;
   }
-
-  /**
-   * Runs `body` and throws what WebGPU would have reported elsewhere. `body` is synchronous, so that the error scopes of
-   * concurrent calls, which share one stack, never interleave.
-   */
-  async #checked<T>(action: string, body: () => T): Promise<T> {
-    this.assertUsable(action);
-    this.#device.pushErrorScope("out-of-memory");
-    this.#device.pushErrorScope("validation");
-    let result: T;
-    let scopes: Promise<GPUError | null>[];
-    try {
-      result = body();
-    } finally {
-      scopes = [this.#device.popErrorScope(), this.#device.popErrorScope()];
-    }
-    const [invalid, outOfMemory] = await Promise.all(scopes);
-    this.assertUsable(action);
-    if (outOfMemory) throw new RangeError(`Cannot ${action}: it must fit in GPU memory (${outOfMemory.message})`);
-    if (invalid) throw new Error(`Cannot ${action}: WebGPU call must be valid (${invalid.message})`);
-    return result;
-  }
-}
-
-function numberLines(code: string): string {
-  return code.split("\n").map((line, i) => `${String(i + 1).padStart(4)}  ${line}`).join("\n");
 }

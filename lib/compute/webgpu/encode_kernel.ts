@@ -19,7 +19,12 @@ export interface EncodeTile {
   blockTokens: number;
   /** Latents of one invocation's block, a multiple of 4. */
   blockLatents: number;
+  /** Steps along `depth` that are written out one after the other, a divisor of it. @default {1} */
+  unroll?: number;
 }
+
+/** How the encoder's weights are stored: as they are, or rounded to 16 bits. Sums are of 32 bits either way. */
+export type Precision = "float32" | "float16";
 
 /**
  * 8 x 8 sums an invocation: of the shapes tried on lavapipe and SwiftShader, the fastest whose sums (64 floats) and tiles
@@ -36,18 +41,19 @@ export const DEFAULT_ENCODE_TILE: EncodeTile = { tokens: 64, latents: 128, depth
  * differently from the published models.
  */
 export function encodeKernel(
-  options: { subtractBDec: boolean },
+  options: { subtractBDec: boolean; precision?: Precision },
   tile: EncodeTile = DEFAULT_ENCODE_TILE,
 ): Kernel {
-  const { subtractBDec } = options;
-  const { tokens, latents, depth, blockTokens, blockLatents } = tile;
+  const { subtractBDec, precision = "float32" } = options;
+  const { tokens, latents, depth, blockTokens, blockLatents, unroll = 1 } = tile;
+  const half = precision === "float16";
   const rows = range(blockTokens);
   const columns = range(blockLatents / 4);
   const acrossLatents = latents / blockLatents;
-  const invocations = (tokens / blockTokens) * acrossLatents;
+  const invocations = tileInvocations(tile);
   const bindings = ["params", "x", "w_enc", "b_enc", "pre", ...(subtractBDec ? ["b_dec"] : [])];
 
-  const code = /* wgsl */ `
+  const code = /* wgsl */ `${half ? "enable f16;\n" : ""}
 const TILE_TOKENS = ${tokens}u;
 const TILE_LATENTS = ${latents / 4}u; // in vec4
 const DEPTH = ${depth}u;
@@ -58,7 +64,7 @@ struct Params { n_tokens: u32, d_model: u32, x_pitch: u32, pre_pitch: u32, panel
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
-@group(0) @binding(2) var<storage, read> w_enc: array<vec4f>;
+@group(0) @binding(2) var<storage, read> w_enc: array<${half ? "vec4h" : "vec4f"}>;
 @group(0) @binding(3) var<storage, read> b_enc: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> pre: array<vec4f>;
 ${subtractBDec ? "@group(0) @binding(5) var<storage, read> b_dec: array<vec4f>;" : ""}
@@ -74,7 +80,7 @@ fn load_x(token: u32, column: u32) -> vec4f {
 
 fn load_w(row: u32, column: u32) -> vec4f {
   if (row >= params.d_model || column >= params.panel_pitch) { return vec4f(); }
-  return w_enc[row * params.panel_pitch + column];
+  return ${half ? "vec4f(w_enc[row * params.panel_pitch + column])" : "w_enc[row * params.panel_pitch + column]"};
 }
 
 @compute @workgroup_size(${invocations})
@@ -99,14 +105,8 @@ ${rows.map((m) => columns.map((n) => `  var sum_${m}_${n} = vec4f();`).join("\n"
       w_tile[i] = load_w(slab + i / TILE_LATENTS, first_column + i % TILE_LATENTS);
     }
     workgroupBarrier();
-    for (var k = 0u; k < DEPTH; k++) {
-${columns.map((n) => `      let w_${n} = w_tile[k * TILE_LATENTS + block_column + ${n}u];`).join("\n")}
-${
-    rows.map((m) =>
-      `      let x_${m} = x_tile[k * TILE_TOKENS + block_token + ${m}u];\n` +
-      columns.map((n) => `      sum_${m}_${n} += x_${m} * w_${n};`).join("\n")
-    ).join("\n")
-  }
+    for (var k = 0u; k < DEPTH; k += ${unroll}u) {
+${range(unroll).map((step) => multiplyStep(step, { rows, columns })).join("\n")}
     }
     workgroupBarrier();
   }
@@ -133,6 +133,32 @@ export function encodeWorkgroups(
   tile: EncodeTile = DEFAULT_ENCODE_TILE,
 ): [number, number] {
   return [Math.ceil(size.nLatents / tile.latents), Math.ceil(size.nTokens / tile.tokens)];
+}
+
+/** Invocations of a workgroup that makes one tile. */
+export function tileInvocations({ tokens, latents, blockTokens, blockLatents }: EncodeTile): number {
+  return (tokens / blockTokens) * (latents / blockLatents);
+}
+
+/** Bytes of workgroup memory a tile needs for its slabs of `x` and of `w_enc`. */
+export function tileBytes({ tokens, latents, depth }: EncodeTile): number {
+  return 4 * depth * (tokens + latents);
+}
+
+/** Adds the products of one step along `depth` to an invocation's block. */
+function multiplyStep(step: number, block: { rows: number[]; columns: number[] }): string {
+  const { rows, columns } = block;
+  return /* wgsl */ `      {
+        let w_at = (k + ${step}u) * TILE_LATENTS + block_column;
+        let x_at = (k + ${step}u) * TILE_TOKENS + block_token;
+${columns.map((n) => `        let w_${n} = w_tile[w_at + ${n}u];`).join("\n")}
+${
+    rows.map((m) =>
+      `        let x_${m} = x_tile[x_at + ${m}u];\n` +
+      columns.map((n) => `        sum_${m}_${n} += x_${m} * w_${n};`).join("\n")
+    ).join("\n")
+  }
+      }`;
 }
 
 /** Writes one vec4 column of an invocation's block, leaving out what lies beyond the panel or the batch. */

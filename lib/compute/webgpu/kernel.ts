@@ -2,8 +2,9 @@
  * What a compute kernel is on this back end: WGSL text made by a pure function of shapes and options, with the names it
  * binds and the grid it wants. Making the text is here and in the `*_kernel.ts` files; running it is in `device.ts`.
  *
- * Every kernel keeps to what WebGPU guarantees: no f16, no subgroups, 256 invocations a workgroup, 16 KiB of workgroup
- * memory, eight storage buffers, 65535 workgroups a dimension.
+ * Every kernel keeps to what WebGPU guarantees: 256 invocations a workgroup, 16 KiB of workgroup memory, eight storage
+ * buffers, 65535 workgroups a dimension. Numbers of 16 bits and subgroups are in the text only where a kernel is asked
+ * for them.
  *
  * @module
  */

@@ -6,6 +6,8 @@
  */
 import { jumpReluFloors, type TokenWeights } from "../contract.ts";
 import type { GpuDevice } from "./device.ts";
+import type { Precision } from "./encode_kernel.ts";
+import { MAX_FLOAT16, writeFloat16 } from "./float16.ts";
 import { padToVec4 } from "./kernel.ts";
 
 /** A run of neighboring latents of the dictionary. */
@@ -14,7 +16,7 @@ export interface Panel {
   readonly begin: number;
   /** One beyond the last latent. */
   readonly end: number;
-  /** Shape `[dModel, end - begin]`, rows padded to whole vec4. */
+  /** Shape `[dModel, end - begin]`, rows padded to whole vec4; f32 or f16. */
   readonly wEnc: GPUBuffer;
   /** Shape `[end - begin, dModel]`. */
   readonly wDec: GPUBuffer;
@@ -51,15 +53,32 @@ export function cutPanels(
   }));
 }
 
-/** Copies the weights to the device. */
+/** How weights are laid out. */
+export interface UploadOptions {
+  /** Largest buffer of a panel. */
+  maxBytes: number;
+  /** How `wEnc` is stored. @default {"float32"} */
+  precision?: Precision;
+}
+
+/** Makes a buffer of `bytes` bytes on the device. */
+type Upload = (label: string, bytes: number, fill: (destination: ArrayBuffer) => void) => Promise<GPUBuffer>;
+
+/**
+ * Copies the weights to the device.
+ *
+ * @throws {RangeError} If they are to be stored as float16 and one of them is too large for that.
+ * @throws {GpuFailure} If they do not fit in the device's memory.
+ */
 export async function uploadWeights(
   gpu: GpuDevice,
   weights: TokenWeights,
-  options: { maxBytes: number },
+  options: UploadOptions,
 ): Promise<DeviceWeights> {
+  if (options.precision === "float16") checkFloat16(weights.wEnc);
   const made: GPUBuffer[] = [];
-  const upload = async (label: string, length: number, fill: (destination: Float32Array) => void) => {
-    const buffer = await gpu.uploadFloats(label, { length, fill });
+  const upload: Upload = async (label, bytes, fill) => {
+    const buffer = await gpu.uploadBytes(label, { bytes, fill });
     made.push(buffer);
     return buffer;
   };
@@ -77,36 +96,54 @@ export function freeWeights({ panels, bEnc, bDec, floors }: DeviceWeights): void
   for (const buffer of [bEnc, bDec, floors, ...panels.flatMap(({ wEnc, wDec }) => [wEnc, wDec])]) buffer?.destroy();
 }
 
-async function uploadAll(
-  weights: TokenWeights,
-  options: {
-    maxBytes: number;
-    upload: (label: string, length: number, fill: (destination: Float32Array) => void) => Promise<GPUBuffer>;
-  },
-): Promise<DeviceWeights> {
+async function uploadAll(weights: TokenWeights, options: UploadOptions & { upload: Upload }): Promise<DeviceWeights> {
   const { dModel, dSae, wEnc, bEnc, wDec, bDec, rule } = weights;
-  const { maxBytes, upload } = options;
+  const { maxBytes, precision = "float32", upload } = options;
+  const floats = (label: string, length: number, data: Float32Array) =>
+    upload(label, 4 * length, (destination) => new Float32Array(destination).set(data));
   const panels: Panel[] = [];
   for (const { begin, end } of cutPanels(weights, { maxBytes })) {
     const pitch = padToVec4(end - begin);
     panels.push({
       begin,
       end,
-      wEnc: await upload(`w_enc ${begin}..${end}`, dModel * pitch, (destination) => {
-        if (pitch === dSae) return destination.set(wEnc);
-        for (let i = 0; i < dModel; i++) destination.set(wEnc.subarray(i * dSae + begin, i * dSae + end), i * pitch);
-      }),
-      wDec: await upload(`w_dec ${begin}..${end}`, (end - begin) * dModel, (destination) => {
-        destination.set(wDec.subarray(begin * dModel, end * dModel));
-      }),
+      wEnc: await upload(
+        `w_enc ${begin}..${end}`,
+        (precision === "float16" ? 2 : 4) * dModel * pitch,
+        (destination) => {
+          const write = precision === "float16" ? float16Writer(destination) : float32Writer(destination);
+          if (pitch === dSae) return write(wEnc, 0);
+          for (let i = 0; i < dModel; i++) write(wEnc.subarray(i * dSae + begin, i * dSae + end), i * pitch);
+        },
+      ),
+      wDec: await floats(`w_dec ${begin}..${end}`, (end - begin) * dModel, wDec.subarray(begin * dModel, end * dModel)),
     });
   }
   return {
     panels,
-    bEnc: await upload("b_enc", padToVec4(dSae), (destination) => destination.set(bEnc)),
-    bDec: await upload("b_dec", padToVec4(dModel), (destination) => destination.set(bDec)),
-    floors: rule.kind === "jumpRelu"
-      ? await upload("floors", dSae, (destination) => destination.set(jumpReluFloors(rule)))
-      : undefined,
+    bEnc: await floats("b_enc", padToVec4(dSae), bEnc),
+    bDec: await floats("b_dec", padToVec4(dModel), bDec),
+    floors: rule.kind === "jumpRelu" ? await floats("floors", dSae, jumpReluFloors(rule)) : undefined,
   };
+}
+
+/** Writes numbers from an element of a buffer on. */
+type Writer = (source: Float32Array, at: number) => void;
+
+function float32Writer(destination: ArrayBuffer): Writer {
+  const floats = new Float32Array(destination);
+  return (source, at) => floats.set(source, at);
+}
+
+function float16Writer(destination: ArrayBuffer): Writer {
+  const halves = new Uint16Array(destination);
+  return (source, at) => writeFloat16(source, halves, at);
+}
+
+function checkFloat16(wEnc: Float32Array): void {
+  const large = wEnc.find((weight) => Math.abs(weight) > MAX_FLOAT16);
+  if (large === undefined) return;
+  throw new RangeError(
+    `Cannot load SAE: wEnc must stay within ±${MAX_FLOAT16} with precision float16, current value is ${large}`,
+  );
 }
