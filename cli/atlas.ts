@@ -52,7 +52,7 @@ export function atlasCommand({ signal, steps }: CommandContext): Command {
     const isFolder = await stat(options.summary).then((found) => found.isDirectory(), () => false);
     const stored = await openSummary(isFolder ? join(options.summary, summaryFileName) : options.summary);
     const { layer, tokens } = stored.source;
-    const sae = await loadSaeForShards(options, { layer, tokens, signal });
+    const sae = await loadSaeForShards(options, { layer, tokens, signal, steps });
     const shards = open.adopt(await openShards(options.shards), (shards) => shards.close());
     checkSameOrigin(stored.source, { sae: fingerprintSae(sae), recording: shards.metadata });
     const images = await openImages(options.images ?? shards.metadata.dataset.location).catch((error) => {

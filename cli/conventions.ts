@@ -8,6 +8,7 @@ import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { checkpointFormats, type DictionaryOptions } from "../lib/checkpoints/dictionary.ts";
+import type { HubOptions } from "../lib/hub/hub.ts";
 import type { ActivationRule, InputNormalization } from "../lib/compute/contract.ts";
 import { openActivations } from "../lib/sae/activations.ts";
 import { fixNormalization } from "../lib/sae/fix_normalization.ts";
@@ -15,7 +16,7 @@ import type { TokenKind } from "../lib/shards/read.ts";
 import { loadSae } from "../lib/sae/load.ts";
 import type { Sae } from "../lib/sae/sae.ts";
 import { parseSidecar } from "../lib/sae/normalization_file.ts";
-import { count, path } from "./report.ts";
+import { type CommandContext, count, hubOptions, path } from "./report.ts";
 
 /** A rule as it is said on the command line: without what belongs to the SAE. */
 export type RuleFlag =
@@ -59,20 +60,26 @@ export function addSaeOptions(command: Command): Command {
 
 /** Opens the SAE that the options name. */
 export async function loadNamedSae(
-  options: ConventionFlags & { sae: string },
-  { signal }: { signal?: AbortSignal } = {},
+  options: ConventionFlags & { sae: string; json?: boolean },
+  context: CommandContext,
 ): Promise<Sae> {
-  return await loadSae(options.sae, { ...await conventionOptions(options, options), signal });
+  const hub = hubOptions(context, options);
+  return await loadSae(options.sae, {
+    ...await conventionOptions(options, { ...options, hub }),
+    hub,
+    signal: context.signal,
+  });
 }
 
 /** Opens the SAE that the options name for a recording: what it was trained to measure on each batch is measured once. */
 export async function loadSaeForShards(
-  options: ConventionFlags & { sae: string; shards: string },
-  { signal, ...which }: { layer: number; tokens: TokenKind; signal: AbortSignal },
+  options: ConventionFlags & { sae: string; shards: string; json?: boolean },
+  context: CommandContext & { layer: number; tokens: TokenKind },
 ): Promise<Sae> {
-  const sae = await loadNamedSae(options, { signal });
+  const { signal, ...which } = context;
+  const sae = await loadNamedSae(options, context);
   if (sae.normalization?.kind !== "batch") return sae;
-  const activations = await openActivations(options.shards, which);
+  const activations = await openActivations(options.shards, { layer: which.layer, tokens: which.tokens });
   try {
     return await fixNormalization(sae, () => activations.batches({ signal }), { signal });
   } finally {
@@ -106,7 +113,10 @@ export function addConventionOptions(command: Command): Command {
  * @param options The SAE: some rules need its sizes, or its own `k`.
  * @throws {RangeError} If a rule needs a `k` that nobody says.
  */
-export async function conventionOptions(flags: ConventionFlags, options: { sae: string }): Promise<DictionaryOptions> {
+export async function conventionOptions(
+  flags: ConventionFlags,
+  options: { sae: string; hub?: HubOptions },
+): Promise<DictionaryOptions> {
   const { normalization: asked, subtractBDec, k, format } = flags;
   const sidecar = typeof asked === "string" ? await readSidecarFile(asked) : undefined;
   const normalization = sidecar?.normalization ?? (asked as InputNormalization | undefined);
@@ -116,6 +126,7 @@ export async function conventionOptions(flags: ConventionFlags, options: { sae: 
     normalization,
     format,
     rule: sidecar?.rule,
+    hub: options.hub,
   };
   const rule = flags.rule === undefined ? given.rule : await completeRule(flags.rule, given, options.sae);
   const wanted = Object.entries({ ...given, rule }).filter(([, value]) => value !== undefined);

@@ -7,10 +7,9 @@ import { Command, Option } from "commander";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { convertSae, type ConvertTarget, convertTargets, droppableParts } from "../lib/sae/convert.ts";
-import { loadSae } from "../lib/sae/load.ts";
 import { describeRule } from "../lib/sae/sae.ts";
 import { configFileName, weightsFileName } from "../lib/sae/save.ts";
-import { addConventionOptions, conventionOptions } from "./conventions.ts";
+import { addConventionOptions, loadNamedSae } from "./conventions.ts";
 import { type CommandContext, count, jsonOption, path, printResult } from "./report.ts";
 
 const example = `
@@ -21,7 +20,7 @@ Example:
   deno run -A cli.ts convert out/sae sae.pt --to saev --fold-normalization`;
 
 /** Makes the command. */
-export function convertCommand({ signal }: CommandContext): Command {
+export function convertCommand({ signal, steps }: CommandContext): Command {
   const command = new Command("convert")
     .description("Write an SAE as ours (SAELens reads it, too), or as a checkpoint of saev or CLIP-Scope.")
     .argument("<sae>", "folder, safetensors file or checkpoint", path)
@@ -48,7 +47,7 @@ export function convertCommand({ signal }: CommandContext): Command {
     .action(async (source, out, options) => {
       const { to, batchK, force = false, json, foldNormalization, foldInputBias, drop, contiguousDecoder } = options;
       if (!force) await refuseToOverwrite(out, to);
-      const loaded = await loadSae(source, { ...await conventionOptions(options, { sae: source }), signal });
+      const loaded = await loadNamedSae({ ...options, sae: source }, { signal, steps });
       const changing = { foldNormalization, foldInputBias, drop, contiguousDecoder, k: batchK };
       const { sae, changes } = await convertSae(loaded, out, { to, signal, ...changing });
       const { dModel, dSae, rule, provenance } = sae;

@@ -4,13 +4,12 @@
  * @module
  */
 import { Command } from "commander";
-import { loadSae } from "../lib/sae/load.ts";
 import { describeSae } from "../lib/sae/sae.ts";
-import { addConventionOptions, conventionOptions, saeSource } from "./conventions.ts";
-import { jsonOption, path, printResult } from "./report.ts";
+import { addConventionOptions, loadNamedSae, saeSource } from "./conventions.ts";
+import { type CommandContext, jsonOption, path, printResult } from "./report.ts";
 
 /** Makes the command. */
-export function describeCommand(): Command {
+export function describeCommand(context: CommandContext): Command {
   const command = new Command("describe")
     .description("Say what an SAE is, and how it is read. Nothing in its files is executed.")
     .argument("<sae>", saeSource, path);
@@ -18,7 +17,7 @@ export function describeCommand(): Command {
     .addOption(jsonOption())
     .addHelpText("after", "\nExample:\n  deno run -A cli.ts describe checkpoints/sae.pt")
     .action(async (source, { json, ...flags }) => {
-      const sae = await loadSae(source, await conventionOptions(flags, { sae: source }));
+      const sae = await loadNamedSae({ ...flags, json, sae: source }, context);
       const { dModel, dSae, rule, subtractBDec, normalization = { kind: "none" }, provenance } = sae;
       const facts = {
         d_model: dModel,

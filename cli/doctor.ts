@@ -10,11 +10,10 @@ import { Command, InvalidArgumentError } from "commander";
 import { findPublicCheckpoint } from "../lib/registry/registry.ts";
 import { openBackend } from "../lib/compute/select.ts";
 import { type Candidate, diagnoseSae, type Diagnosis } from "../lib/sae/doctor.ts";
-import { loadSae } from "../lib/sae/load.ts";
 import { folderSidecarName, sidecarSuffix, writeSidecar } from "../lib/sae/normalization_file.ts";
 import { configFileName } from "../lib/sae/save.ts";
 import type { TokenKind } from "../lib/shards/read.ts";
-import { addConventionOptions, conventionOptions, saeSource } from "./conventions.ts";
+import { addConventionOptions, loadNamedSae, saeSource } from "./conventions.ts";
 import { openVariants } from "./doctor_variants.ts";
 import { fittingTable } from "./metrics.ts";
 import {
@@ -65,7 +64,7 @@ export function doctorCommand({ signal, steps }: CommandContext): Command {
   return command.addOption(jsonOption()).addHelpText("after", help).action(async (options) => {
     const { json } = options;
     await using open = new AsyncDisposableStack();
-    const sae = await loadSae(options.sae, await conventionOptions(options, { sae: options.sae }));
+    const sae = await loadNamedSae(options, { signal, steps });
     const variants = await openVariants(sae, { ...options, layers: options.layer }, {
       open,
       signal,

@@ -41,7 +41,7 @@ export function encodeCommand(context: CommandContext): Command {
     );
   return addMeasureOptions(command).addHelpText("after", example).action(async (options) => {
     await using open = new AsyncDisposableStack();
-    const parts = await openParts(options, open);
+    const parts = await openParts(options, { ...context, open });
     const { sparse = false, dtype, maxDenseGib, json } = options;
     const { nTokens } = parts.activations;
     const { dModel, dSae } = parts.sae;

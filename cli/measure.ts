@@ -63,13 +63,16 @@ export interface MeasureParts {
 }
 
 /** Opens the SAE and the activations of the options, and checks that they fit. */
-export async function openParts(options: MeasureFlags, open: AsyncDisposableStack): Promise<MeasureParts> {
+export async function openParts(
+  options: MeasureFlags,
+  { open, ...context }: CommandContext & { open: AsyncDisposableStack },
+): Promise<MeasureParts> {
   const { layer, tokens, tensor } = options;
   const activations = open.adopt(
     await openActivations(options.activations, { layer, tokens, tensor }),
     (opened) => opened.close(),
   );
-  const sae = await loadNamedSae(options);
+  const sae = await loadNamedSae(options, context);
   checkSaeFits(sae, activations.dModel, { what: options.activations });
   return { sae, activations };
 }

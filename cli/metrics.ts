@@ -22,7 +22,7 @@ export function metricsCommand(context: CommandContext): Command {
     .description("Measure an SAE on activations: every published metric with its formula and whose it is.");
   return addMeasureOptions(command).addHelpText("after", example).action(async (options) => {
     await using open = new AsyncDisposableStack();
-    const parts = await openParts(options, open);
+    const parts = await openParts(options, { ...context, open });
     const { metrics, device } = await measureParts(parts, options, { ...context, label: "Measure" });
     const { nTokens, space, deadWindowTokens, densityHistogram } = metrics;
     const bins = densityHistogram.map(({ low, nLatents }) => `${low}: ${nLatents}`).join(", ");

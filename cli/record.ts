@@ -13,6 +13,7 @@ import { openVit } from "../lib/vit/vit.ts";
 import {
   type CommandContext,
   count,
+  hubOptions,
   jsonOption,
   layerList,
   path,
@@ -29,7 +30,7 @@ Example:
 export function recordCommand({ signal, steps }: CommandContext): Command {
   return new Command("record")
     .description("Record a ViT's activations over images into Arrow shards. A stopped recording is resumed.")
-    .requiredOption("--model <file>", "vision tower in ONNX", path)
+    .requiredOption("--model <file>", "vision tower in ONNX, or hf:owner/repository/path", path)
     .requiredOption(
       "--images <path>",
       "folder of images (sub-folders are classes), or an Arrow file with an image column",
@@ -61,7 +62,7 @@ export function recordCommand({ signal, steps }: CommandContext): Command {
     .action(async (options) => {
       const { json, threads, family, gelu } = options;
       const images = await openImages(options.images);
-      const vit = await openVit(options.model, { threads, family, gelu });
+      const vit = await openVit(options.model, { threads, family, gelu, hub: hubOptions({ signal, steps }, { json }) });
       const progress = stepProgress("Record", { steps, json, unit: "images" });
       const metadata = await writeShards(vit, images, {
         directory: options.out,

@@ -7,6 +7,7 @@ import process from "node:process";
 import { InvalidArgumentError, Option } from "commander";
 import { backendChoices } from "../lib/compute/select.ts";
 import { progressCallback } from "../lib/notebook/progress.ts";
+import type { HubOptions } from "../lib/hub/hub.ts";
 import type { ProgressCallback } from "../lib/notebook/progress.ts";
 
 /** What a command gets from the program. */
@@ -98,6 +99,23 @@ export function stepProgress(
   return step;
 }
 
+/** How a command fetches files of the Hub: with a bar for each that takes long, and so that Ctrl-C stops it. */
+export function hubOptions({ signal, steps }: CommandContext, options: { json?: boolean }): HubOptions {
+  const bars = new Map<string, ProgressCallback>();
+  return {
+    signal,
+    onProgress(doneBytes, totalBytes, file) {
+      if (totalBytes < smallFileBytes) return;
+      let bar = bars.get(file);
+      if (bar === undefined) {
+        bar = stepProgress(`Fetch ${file.split("/").at(-1)}`, { steps, json: options.json, unit: "MB" });
+        bars.set(file, bar);
+      }
+      bar(Math.round(doneBytes / 1e6), Math.round(totalBytes / 1e6));
+    },
+  };
+}
+
 /** Prints a command's result: as JSON, or as lines for people. */
 export function printResult(
   result: Record<string, unknown>,
@@ -105,6 +123,9 @@ export function printResult(
 ): void {
   console.log(options.json ? JSON.stringify(result) : options.lines.join("\n"));
 }
+
+/** Files that are there before a bar could be read. */
+const smallFileBytes = 2e6;
 
 const failed = 1;
 const interrupted = 130;

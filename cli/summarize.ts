@@ -47,7 +47,7 @@ export function summarizeCommand({ signal, steps }: CommandContext): Command {
     const { json } = options;
     await using open = new AsyncDisposableStack();
     const { layer, tokens } = options;
-    const sae = await loadSaeForShards(options, { layer, tokens, signal });
+    const sae = await loadSaeForShards(options, { layer, tokens, signal, steps });
     const shards = open.adopt(await openShards(options.shards), (shards) => shards.close());
     const out = join(options.out, summaryFileName);
     await makeFolder(options.out);
