@@ -205,6 +205,7 @@ export { writeClipScope, type WriteClipScopeOptions } from "./lib/checkpoints/cl
 export { type TrainOptions, trainSae, type TrainStep } from "./lib/train/train.ts";
 
 // Summary: one pass over all latents.
+export { summarizeImages, type SummarizeImagesOptions } from "./lib/summary/summarize_images.ts";
 export { mergeSummaries, summarize, type SummarizeOptions } from "./lib/summary/summarize.ts";
 export { type BatchImages, SummaryAccumulator, type SummarySource } from "./lib/summary/accumulate.ts";
 export { openSummary, saveSummary, type StoredSummary } from "./lib/summary/file.ts";

@@ -5,6 +5,7 @@
  */
 import { Command, Option } from "commander";
 import { openImages } from "../lib/images/open.ts";
+import { shardDtypes } from "../lib/shards/format.ts";
 import { writeShards } from "../lib/shards/write.ts";
 import { vitFamilies } from "../lib/vit/families.ts";
 import { geluKinds } from "../lib/vit/gelu.ts";
@@ -51,6 +52,10 @@ export function recordCommand({ signal, steps }: CommandContext): Command {
       new Option("--gelu <form>", "run the MLPs with this form of GELU instead of the file's").choices(geluKinds),
     )
     .option("--batch-size <n>", "images a batch", count, 32)
+    .addOption(
+      new Option("--dtype <type>", "how numbers are stored; float16 takes half the space, and keeps 11 bits of each")
+        .choices(shardDtypes).default("float32"),
+    )
     .option("--shard-mb <n>", "size of a shard in megabytes", count, 128)
     .addOption(
       new Option("--on-bad-image <what>", "leave out images that cannot be read and count them, or stop")
@@ -69,6 +74,7 @@ export function recordCommand({ signal, steps }: CommandContext): Command {
         layers: options.layers,
         hook: options.hook,
         batchSize: options.batchSize,
+        dtype: options.dtype,
         shardBytes: options.shardMb * 1e6,
         onBadImage: options.onBadImage,
         onProgress: progress,

@@ -92,6 +92,7 @@ Deno.test("mod.ts exports these names, and no others", () => {
     "show",
     "squashTransform",
     "summarize",
+    "summarizeImages",
     "toPixelValues",
     "toPng",
     "trackProgress",

@@ -6,6 +6,7 @@
  * @module
  */
 import type { SparseLatents } from "../compute/contract.ts";
+import { ActiveColumns } from "./columns.ts";
 import { Sketch } from "./sketch.ts";
 
 /** What a summary was made from; summaries of different things do not merge. */
@@ -54,9 +55,7 @@ export class SummaryAccumulator {
   readonly sketch: Sketch;
   /** Value of the last top image of each latent, 0 while there is room: what a further one has to reach. */
   readonly #floor: Float32Array;
-  readonly #imageMaximum: Float32Array;
-  readonly #imageToken: Uint32Array;
-  readonly #touched: Uint32Array;
+  readonly #columns: ActiveColumns;
 
   constructor(dSae: number, options: { imagesPerLatent: number }) {
     const { imagesPerLatent } = options;
@@ -77,9 +76,7 @@ export class SummaryAccumulator {
     this.topCount = new Uint16Array(dSae);
     this.sketch = new Sketch(dSae);
     this.#floor = new Float32Array(dSae);
-    this.#imageMaximum = new Float32Array(dSae);
-    this.#imageToken = new Uint32Array(dSae);
-    this.#touched = new Uint32Array(dSae);
+    this.#columns = new ActiveColumns(dSae);
   }
 
   /** Sum of a latent over its active tokens. */
@@ -89,7 +86,6 @@ export class SummaryAccumulator {
 
   /** Takes in a batch of whole images. */
   add(latents: SparseLatents, images: BatchImages): void {
-    const { offsets, indices, values } = latents;
     const { imageIndices, tokensPerImage, firstPatch } = images;
     if (latents.nTokens !== imageIndices.length * tokensPerImage) {
       throw new RangeError(
@@ -97,44 +93,46 @@ export class SummaryAccumulator {
           `is ${latents.nTokens}`,
       );
     }
-    this.sketch.addAll(indices, values);
-    // Local names: the loop runs once an active latent of every token.
-    const { nActive, nImagesActive, sumHigh, sumLow } = this;
+    // Latent by latent, since what is kept of one lies together in memory and what is kept of all does not fit a cache.
+    const { starts, tokens, values } = this.#columns.fill(latents);
+    this.sketch.addColumns(this.#columns);
     const floor = this.#floor;
-    const maximum = this.#imageMaximum;
-    const maximumToken = this.#imageToken;
-    const touched = this.#touched;
-    for (let image = 0; image < imageIndices.length; image++) {
-      let nTouched = 0;
-      for (let token = 0; token < tokensPerImage; token++) {
-        const row = image * tokensPerImage + token;
-        for (let entry = offsets[row]; entry < offsets[row + 1]; entry++) {
+    for (let latent = 0; latent < this.dSae; latent++) {
+      const start = starts[latent];
+      const end = starts[latent + 1];
+      if (start === end) continue;
+      this.nActive[latent] += end - start;
+      let high = this.sumHigh[latent];
+      let low = this.sumLow[latent];
+      for (let first = start; first < end;) {
+        const image = Math.floor(tokens[first] / tokensPerImage);
+        const endOfImage = (image + 1) * tokensPerImage;
+        let best = 0;
+        let token = 0;
+        let entry = first;
+        for (; entry < end && tokens[entry] < endOfImage; entry++) {
           const value = values[entry];
-          if (!(value > 0)) continue;
-          const latent = indices[entry];
-          nActive[latent]++;
           const scaled = value * HIGH_UNIT;
-          const high = Math.floor(scaled);
-          sumHigh[latent] += high;
-          const low = sumLow[latent] + Math.round((scaled - high) * LOW_UNIT);
-          sumLow[latent] = low;
-          if (low >= LOW_UNIT) this.#carry(latent);
-          const best = maximum[latent];
+          const whole = Math.floor(scaled);
+          high += whole;
+          low += Math.round((scaled - whole) * LOW_UNIT);
+          if (low >= LOW_UNIT) {
+            low -= LOW_UNIT;
+            high++;
+          }
           if (value <= best) continue;
-          if (best === 0) touched[nTouched++] = latent;
-          maximum[latent] = value;
-          maximumToken[latent] = token;
+          best = value;
+          token = tokens[entry];
         }
-      }
-      for (let i = 0; i < nTouched; i++) {
-        const latent = touched[i];
-        const best = maximum[latent];
-        maximum[latent] = 0;
-        nImagesActive[latent]++;
+        first = entry;
+        this.nImagesActive[latent]++;
         // Most images are not among the top ones of most latents.
         if (best < floor[latent]) continue;
-        this.#offer(latent, best, imageIndices[image], Math.max(-1, firstPatch + maximumToken[latent]));
+        const patch = Math.max(-1, firstPatch + token - image * tokensPerImage);
+        this.#offer(latent, best, imageIndices[image], patch);
       }
+      this.sumHigh[latent] = high;
+      this.sumLow[latent] = low;
     }
     this.nTokens += latents.nTokens;
     this.nImages += imageIndices.length;

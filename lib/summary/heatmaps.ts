@@ -6,6 +6,7 @@
 import type { Backend, LoadedSae, SparseLatents } from "../compute/contract.ts";
 import { checkSaeFits, type Sae } from "../sae/sae.ts";
 import type { ShardBatch, Shards } from "../shards/read.ts";
+import { checkPerToken } from "./pass.ts";
 
 /** A latent on an image. */
 export interface LatentOnImage {
@@ -35,12 +36,14 @@ export interface CollectHeatmapsOptions {
  * Collects the heat maps of some latents on some images in one pass. Only images that are wanted are encoded; memory
  * is one number a patch for each pair wanted.
  *
- * @throws {RangeError} If the SAE does not fit the recording or has no such latent, or the layer was not recorded.
+ * @throws {RangeError} If the SAE does not fit the recording, has no such latent or latents that depend on the batch, or
+ * the layer was not recorded.
  */
 export async function collectHeatmaps(shards: Shards, sae: Sae, options: CollectHeatmapsOptions): Promise<Heatmaps> {
   const { backend, layer, wanted, signal, onProgress } = options;
   const { metadata } = shards;
   checkSaeFits(sae, metadata.d_model, { what: shards.directory });
+  checkPerToken(sae, "collect heat maps of latents");
   const byImage: MapsByImage = new Map();
   for (const { latent, imageIndex } of wanted) {
     if (!Number.isInteger(latent) || latent < 0 || latent >= sae.dSae) {

@@ -10,6 +10,7 @@
  *
  * @module
  */
+import type { ActiveColumns } from "./columns.ts";
 
 /** Bits of a float32 below the ones that choose its bin. */
 const DROPPED_BITS = 17;
@@ -17,8 +18,12 @@ const DROPPED_BITS = 17;
 /** Largest relative distance between a number and the middle of its bin. */
 export const sketchRelativeError = 1 / 128;
 
-// Room is made an octave at a time.
-const GROWTH = 64;
+// Counts are kept in pages of neighboring bins, each a line of a processor's cache, and pages in blocks that are made as
+// they are needed and never move.
+const PAGE_BITS = 4;
+const PAGE_BINS = 1 << PAGE_BITS;
+const BLOCK_BITS = 12;
+const BLOCK_PAGES = 1 << BLOCK_BITS;
 
 const float = new Float32Array(1);
 const bits = new Uint32Array(float.buffer);
@@ -40,61 +45,77 @@ export function binMiddle(bin: number): number {
   return float[0];
 }
 
-/**
- * Counts for many latents, each stored only over the range in which it was seen, all in one array: a count is one place
- * in memory away, which is what adding millions of them costs.
- */
+/** Counts for many latents. Memory is that of the pages in which something was counted. */
 export class Sketch {
-  /** Counts of all latents, range after range; a range that grew leaves its old place unused. */
-  #counts = new Uint32Array(0);
-  /** First unused place. */
-  #used = 0;
-  /** Three numbers a latent: what to add to a bin to find its place, the first bin of its range, and the one after it. */
+  readonly #blocks: Uint32Array[] = [];
+  /** Pages in use. Page 0 stands for none. */
+  #nPages = 1;
+  /** For each latent the pages of its range, range after range; a range that grew leaves its old place unused. */
+  #pages = new Uint32Array(0);
+  #nPlaces = 0;
+  /**
+   * Three numbers a latent: what to add to the number of a page to find its place in `#pages`, the first page of its
+   * range, and the one after it.
+   */
   readonly #ranges: Int32Array;
 
   constructor(nLatents: number) {
     this.#ranges = new Int32Array(3 * nLatents);
   }
 
-  /**
-   * Counts numbers, each in the bin of its latent; those that are not above zero do not count. Places are made first, so
-   * that the counting is a loop of nothing but loads and stores, many of which the processor keeps in flight at once.
-   */
-  addAll(latents: Uint32Array, values: Float32Array): void {
+  /** Counts what is active in a batch. */
+  addColumns({ starts, bits }: ActiveColumns): void {
     const ranges = this.#ranges;
-    const valueBits = new Uint32Array(values.buffer, values.byteOffset, values.length);
-    for (let i = 0; i < latents.length; i++) {
-      const range = 3 * latents[i];
-      const bin = binOfBits(valueBits[i]);
-      if ((bin < ranges[range + 1] || bin >= ranges[range + 2]) && values[i] > 0) this.#grow(range, bin);
-    }
-    const counts = this.#counts;
-    for (let i = 0; i < latents.length; i++) {
-      if (values[i] > 0) counts[ranges[3 * latents[i]] + (binOfBits(valueBits[i]))]++;
+    const blocks = this.#blocks;
+    for (let latent = 0; latent + 1 < starts.length; latent++) {
+      const start = starts[latent];
+      const end = starts[latent + 1];
+      if (start === end) continue;
+      // Pages are made first, so that the counting is a loop of nothing but loads and stores.
+      for (let entry = start; entry < end; entry++) this.#findPage(latent, binOfBits(bits[entry]));
+      const pages = this.#pages;
+      const origin = ranges[3 * latent];
+      for (let entry = start; entry < end; entry++) {
+        const bin = binOfBits(bits[entry]);
+        const page = pages[origin + (bin >>> PAGE_BITS)];
+        blocks[page >>> BLOCK_BITS][placeInBlock(page, bin)]++;
+      }
     }
   }
 
   /** Counts one or more numbers in a bin. */
   add(latent: number, bin: number, count = 1): void {
-    const range = 3 * latent;
-    if (bin < this.#ranges[range + 1] || bin >= this.#ranges[range + 2]) this.#grow(range, bin);
-    this.#counts[this.#ranges[range] + bin] += count;
+    const page = this.#findPage(latent, bin);
+    this.#blocks[page >>> BLOCK_BITS][placeInBlock(page, bin)] += count;
   }
 
-  #grow(range: number, bin: number): void {
+  /** The page of a bin; made if it is not there yet. */
+  #findPage(latent: number, bin: number): number {
+    const ranges = this.#ranges;
+    const range = 3 * latent;
+    const number = bin >>> PAGE_BITS;
+    if (number < ranges[range + 1] || number >= ranges[range + 2]) this.#grow(range, number);
+    const place = ranges[range] + number;
+    const found = this.#pages[place];
+    if (found !== 0) return found;
+    const page = this.#nPages++;
+    if (page >>> BLOCK_BITS >= this.#blocks.length) this.#blocks.push(new Uint32Array(BLOCK_PAGES * PAGE_BINS));
+    return this.#pages[place] = page;
+  }
+
+  #grow(range: number, number: number): void {
     const ranges = this.#ranges;
     const [origin, first, end] = ranges.subarray(range, range + 3);
-    const start = Math.floor(bin / GROWTH) * GROWTH;
-    const newFirst = end === 0 ? start : Math.min(first, start);
-    const newEnd = Math.max(end, start + GROWTH);
-    const place = this.#used;
-    this.#used += newEnd - newFirst;
-    if (this.#used > this.#counts.length) {
-      const larger = new Uint32Array(Math.max(this.#used, 2 * this.#counts.length));
-      larger.set(this.#counts);
-      this.#counts = larger;
+    const newFirst = end === 0 ? number : Math.min(first, number);
+    const newEnd = Math.max(end, number + 1);
+    const place = this.#nPlaces;
+    this.#nPlaces += newEnd - newFirst;
+    if (this.#nPlaces > this.#pages.length) {
+      const larger = new Uint32Array(Math.max(this.#nPlaces, 2 * this.#pages.length));
+      larger.set(this.#pages);
+      this.#pages = larger;
     }
-    this.#counts.copyWithin(place + first - newFirst, origin + first, origin + end);
+    this.#pages.copyWithin(place + first - newFirst, origin + first, origin + end);
     ranges[range] = place - newFirst;
     ranges[range + 1] = newFirst;
     ranges[range + 2] = newEnd;
@@ -103,9 +124,14 @@ export class Sketch {
   /** Non-empty bins of a latent, ascending. */
   *bins(latent: number): Generator<{ bin: number; count: number }> {
     const [origin, first, end] = this.#ranges.subarray(3 * latent, 3 * latent + 3);
-    for (let bin = first; bin < end; bin++) {
-      const count = this.#counts[origin + bin];
-      if (count > 0) yield { bin, count };
+    for (let number = first; number < end; number++) {
+      const page = this.#pages[origin + number];
+      if (page === 0) continue;
+      const block = this.#blocks[page >>> BLOCK_BITS];
+      for (let bin = number << PAGE_BITS; bin < (number + 1) << PAGE_BITS; bin++) {
+        const count = block[placeInBlock(page, bin)];
+        if (count > 0) yield { bin, count };
+      }
     }
   }
 
@@ -129,4 +155,8 @@ export class Sketch {
     }
     return found;
   }
+}
+
+function placeInBlock(page: number, bin: number): number {
+  return ((page & (BLOCK_PAGES - 1)) << PAGE_BITS) | (bin & (PAGE_BINS - 1));
 }

@@ -6,9 +6,11 @@
 import { createHash } from "node:crypto";
 import type { Backend } from "../compute/contract.ts";
 import { checkSaeFits, type Sae } from "../sae/sae.ts";
-import { type Shards, tokenRange } from "../shards/read.ts";
+import type { RecordingInfo } from "../shards/format.ts";
+import { type Shards, type TokenKind, tokenRange } from "../shards/read.ts";
 import { SummaryAccumulator, type SummarySource } from "./accumulate.ts";
 import type { StoredSummary } from "./file.ts";
+import { summarizeBatches } from "./pass.ts";
 
 /** Options of {@linkcode summarize}. */
 export interface SummarizeOptions {
@@ -20,7 +22,7 @@ export interface SummarizeOptions {
    *
    * @default {"patches"}
    */
-  tokens?: "patches" | "cls" | "all";
+  tokens?: TokenKind;
   /**
    * How many top images each latent keeps.
    *
@@ -39,36 +41,42 @@ export interface SummarizeOptions {
   onProgress?: (done: number, total: number) => void;
 }
 
-/** Summarizes the latents of a recording in one pass, with memory that does not grow with the number of images. */
+/**
+ * Summarizes the latents of a recording in one pass, with memory that does not grow with the number of images.
+ *
+ * @throws {RangeError} If the SAE does not fit the recording, its latents depend on the batch, or the layer was not
+ * recorded.
+ */
 export async function summarize(shards: Shards, sae: Sae, options: SummarizeOptions): Promise<StoredSummary> {
   const { backend, tokens = "patches", imagesPerLatent = 16, saePath = "", signal, onProgress } = options;
   const { metadata } = shards;
   const layer = shards.resolveLayer(options.layer);
   const { first } = tokenRange(metadata, tokens);
   checkSaeFits(sae, metadata.d_model, { what: shards.directory });
-  const accumulated = new SummaryAccumulator(sae.dSae, { imagesPerLatent });
-  const loaded = await backend.load(sae);
-  try {
-    for await (const batch of shards.readBatches({ layer, tokens, signal })) {
-      const latents = await loaded.encode(batch.activations);
-      const { imageIndices, tokensPerImage } = batch;
-      accumulated.add(latents, { imageIndices, tokensPerImage, firstPatch: first - metadata.n_special_tokens });
-      onProgress?.(accumulated.nImages, metadata.n_images);
-    }
-  } finally {
-    await loaded.dispose();
-  }
-  const { kind, location, fingerprint } = metadata.dataset;
-  const source: SummarySource = {
-    model: metadata.model,
+  const accumulated = await summarizeBatches(shards.readBatches({ layer, tokens, signal }), sae, {
+    backend,
+    imagesPerLatent,
+    firstPatch: first - metadata.n_special_tokens,
+    onBatch: (done) => onProgress?.(done, metadata.n_images),
+  });
+  const source = describeSource(metadata, { layer, tokens, sae, saePath });
+  return { accumulated, source };
+}
+
+/** What a summary was made from, given what the recording holds or would hold. */
+export function describeSource(
+  { model, dataset: { kind, location, fingerprint }, grid_height, grid_width }: RecordingInfo,
+  { layer, tokens, sae, saePath }: { layer: number; tokens: TokenKind; sae: Sae; saePath: string },
+): SummarySource {
+  return {
+    model,
     layer,
     tokens,
     sae: { path: saePath, sha256: fingerprintSae(sae) },
     dataset: { kind, location, fingerprint },
-    gridHeight: metadata.grid_height,
-    gridWidth: metadata.grid_width,
+    gridHeight: grid_height,
+    gridWidth: grid_width,
   };
-  return { accumulated, source };
 }
 
 /** Hex SHA-256 over an SAE's weights and conventions: its thresholds and its normalization count, too. */

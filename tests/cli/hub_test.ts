@@ -35,6 +35,9 @@ Deno.test("describe takes an SAE of the Hub, and without a network the one that 
     assert.deepEqual([offline.status, offline.stdout], [0, online.stdout]);
     const missing = await runCliIn(env, "describe", `hf:${repo}/layer_4/sae.pt`);
     assert.equal(missing.status, 1);
-    assert.match(missing.stderr, /^error: Cannot open SAE hf:someone.*layer_4\/sae\.pt must exist in someone\/tiny-sae at main, it does not$/m);
+    assert.match(
+      missing.stderr,
+      /^error: Cannot open SAE hf:someone.*layer_4\/sae\.pt must exist in someone\/tiny-sae at main, it does not$/m,
+    );
     assert.equal(missing.stderr.trim().split("\n").length, 1);
   }));

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { openBackend } from "../../lib/compute/select.ts";
 import { openImages } from "../../lib/images/open.ts";
@@ -132,5 +132,44 @@ Deno.test("record, summarize and atlas agree with the library, number by number"
     assert.deepEqual((await readdir(at("atlas/latents"))).length, 40 - nDead);
     // deno-lint-ignore no-control-regex
     assert.doesNotMatch(stdout + stderr, /\x1b/);
+  });
+});
+
+Deno.test("summarize takes images as well as a recording, and counts those that it leaves out", async () => {
+  await withFolder(async (folder) => {
+    const at = (name: string) => join(folder, name);
+    const images = await makeImages(at("images"));
+    await writeFile(join(images, "cats", "torn.png"), "no picture");
+    await makeSae(at("sae"));
+    const shared = ["--layer", "3", "--sae", at("sae"), "--backend", "cpu", "--json"];
+    const record = [
+      "record",
+      "--model",
+      modelPath,
+      "--images",
+      images,
+      "--layers",
+      "3",
+      "--out",
+      at("shards"),
+      "--json",
+    ];
+    assert.equal(resultOf(await runCli(...record)).skipped.length, 1);
+    resultOf(await runCli("summarize", "--shards", at("shards"), ...shared, "--out", at("recorded")));
+    const straight = ["summarize", "--vit", modelPath, "--images", images, ...shared, "--out", at("straight")];
+    const { n_images, n_skipped } = resultOf(await runCli(...straight));
+    assert.deepEqual({ n_images, n_skipped }, { n_images: 12, n_skipped: 1 });
+    const bytes = (name: string) => readFile(join(at(name), "summary.arrow"));
+    assert.deepEqual(await bytes("straight"), await bytes("recorded"));
+
+    for (const wrong of [["--vit", modelPath], ["--shards", at("shards"), "--images", images], []]) {
+      const { status, stdout } = await runCli("summarize", ...wrong, ...shared, "--out", at("none"));
+      assert.equal(status, 1);
+      assert.match(
+        JSON.parse(stdout).error,
+        /^Cannot summarize: there must be --shards, or --vit and --images, current/,
+      );
+    }
+    assert.equal((await readdir(folder)).includes("none"), false);
   });
 });

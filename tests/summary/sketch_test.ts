@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { ActiveColumns } from "../../lib/summary/columns.ts";
 import { binLower, binMiddle, binOfBits, Sketch, sketchRelativeError } from "../../lib/summary/sketch.ts";
 
 const SMALLEST_NORMAL = 2 ** -126;
@@ -83,14 +84,25 @@ Deno.test("Sketch.bins() keeps latents apart and ascends", () => {
   assert.ok(Number.isNaN(sketch.atRank(0, 0)));
 });
 
-Deno.test("addAll() counts as add() does, and leaves out what is not above zero", () => {
+Deno.test("Sketch.addColumns() counts as add() does, and leaves out what is not above zero", () => {
   const values = Float32Array.of(1, 0.001, -3, 1e30, 0, NaN, 1, -0, 2, 1e-40);
   const latents = Uint32Array.of(0, 2, 2, 2, 0, 1, 0, 1, 1, 1);
   const one = new Sketch(3);
   values.forEach((value, i) => value > 0 && one.add(latents[i], binOfBits(bitsOf(value))));
   const all = new Sketch(3);
-  all.addAll(latents.subarray(0, 4), values.subarray(0, 4));
-  all.addAll(latents.subarray(4), values.subarray(4));
+  const columns = new ActiveColumns(3);
+  for (const [first, end] of [[0, 4], [4, 4], [4, 10]]) {
+    const nTokens = end - first;
+    const offsets = Uint32Array.from({ length: nTokens + 1 }, (_, token) => token);
+    const batch = {
+      nTokens,
+      dSae: 3,
+      offsets,
+      indices: latents.subarray(first, end),
+      values: values.subarray(first, end),
+    };
+    all.addColumns(columns.fill(batch));
+  }
   for (const latent of [0, 1, 2]) assert.deepEqual([...all.bins(latent)], [...one.bins(latent)]);
   assert.deepEqual([...all.bins(0)], [{ bin: binOfBits(bitsOf(1)), count: 2 }]);
 });

@@ -1,0 +1,218 @@
+/**
+ * Our side of the benchmark: one task, measured in a process of its own so that its peak memory is its own. Prints one
+ * line of JSON: `deno run -A bench/ours.ts <task> <folder> <relu|topk>`.
+ *
+ * @module
+ */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import process from "node:process";
+import { createCpuBackend } from "../lib/compute/cpu/backend.ts";
+import type { LoadedSae } from "../lib/compute/contract.ts";
+import { embeddedPaths } from "../lib/embedded.ts";
+import { openImages } from "../lib/images/open.ts";
+import { buildOnnx } from "../lib/onnx/build.ts";
+import { createSession, loadOrt } from "../lib/runtime/ort.ts";
+import { loadSae } from "../lib/sae/load.ts";
+import { openShards } from "../lib/shards/read.ts";
+import { SummaryAccumulator } from "../lib/summary/accumulate.ts";
+import { summarize } from "../lib/summary/summarize.ts";
+import { recordActivations } from "../lib/vit/record.ts";
+import { openVit } from "../lib/vit/vit.ts";
+import { type BenchRule, readBenchSae, readRaw, readSizes, writeRaw } from "./data.ts";
+
+/** What a measured process reports. */
+export interface Measured {
+  readonly seconds: number;
+  /** What was done, in units of the task: tokens, images, 1. */
+  readonly nDone: number;
+  readonly peakMb: number;
+  /** Of tasks that are measured beside something in the same process. */
+  readonly baselineSeconds?: number;
+  /** Of tasks whose answer is one number. */
+  readonly nLatents?: number;
+}
+
+type Task = (folder: string, rule: BenchRule) => Promise<Omit<Measured, "peakMb">>;
+
+const threads = Number(process.env.BENCH_THREADS ?? 2);
+
+/** Seconds: of the processor's time where the machine is shared, of the wall clock else. */
+function clock(): number {
+  if (process.env.BENCH_CLOCK !== "cpu") return performance.now() / 1e3;
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
+}
+
+async function timed(body: () => Promise<number>): Promise<{ seconds: number; nDone: number }> {
+  const start = clock();
+  const nDone = await body();
+  return { seconds: clock() - start, nDone };
+}
+
+/** Four batches as the peers have them, each a view. */
+async function fourBatches(folder: string): Promise<Float32Array[]> {
+  const { dModel, gridSize, imagesPerBatch } = await readSizes(folder);
+  const length = imagesPerBatch * gridSize ** 2 * dModel;
+  const x = await readRaw(folder, "x");
+  return [0, 1, 2, 3].map((i) => x.subarray(i * length, (i + 1) * length)).filter((batch) => batch.length > 0);
+}
+
+async function withLoaded<T>(folder: string, rule: BenchRule, body: (loaded: LoadedSae) => Promise<T>): Promise<T> {
+  const backend = await createCpuBackend({ threads });
+  const loaded = await backend.load(await readBenchSae(folder, rule));
+  return await body(loaded);
+}
+
+const tasks: Record<string, Task> = {
+  /** The bare product, one number of it coming out. */
+  async product(folder) {
+    const { dModel, dSae } = await readSizes(folder);
+    const { Tensor } = await loadOrt();
+    const session = await createSession(
+      buildOnnx({
+        inputs: [{ name: "x", dims: ["n", dModel] }],
+        constants: [{ name: "w", dims: [dModel, dSae], data: await readRaw(folder, "wEnc") }],
+        nodes: [
+          { op: "MatMul", inputs: ["x", "w"], outputs: ["h"] },
+          { op: "ReduceMax", inputs: ["h"], outputs: ["y"], attributes: { keepdims: 0 } },
+        ],
+        outputs: ["y"],
+      }),
+      { threads },
+    );
+    const batches = await fourBatches(folder);
+    const run = (x: Float32Array) => session.run({ x: new Tensor("float32", x, [x.length / dModel, dModel]) });
+    await run(batches[0]);
+    return await timed(async () => {
+      for (const x of batches) await run(x);
+      return batches.reduce((total, x) => total + x.length / dModel, 0);
+    });
+  },
+
+  encode: (folder, rule) =>
+    withLoaded(folder, rule, async (loaded) => {
+      const batches = await fourBatches(folder);
+      await loaded.encode(batches[0]);
+      return await timed(async () => {
+        let nTokens = 0;
+        for (const x of batches) nTokens += (await loaded.encode(x)).nTokens;
+        return nTokens;
+      });
+    }),
+
+  reconstruct: (folder, rule) =>
+    withLoaded(folder, rule, async (loaded) => {
+      const batches = await fourBatches(folder);
+      const reconstruct = async (x: Float32Array) => await loaded.decode(await loaded.encode(x));
+      await reconstruct(batches[0]);
+      return await timed(async () => {
+        let nTokens = 0;
+        for (const x of batches) nTokens += (await reconstruct(x)).length / loaded.dModel;
+        return nTokens;
+      });
+    }),
+
+  /** Opening, laying out the weights and reading shards count, too; only the compiler was warmed up. */
+  async summary(folder, rule) {
+    const { imagesPerLatent } = await readSizes(folder);
+    const backend = await createCpuBackend({ threads });
+    const sae = await readBenchSae(folder, rule);
+    const shards = await openShards(join(folder, "shards"));
+    let stored: Awaited<ReturnType<typeof summarize>>;
+    const result = await timed(async () => {
+      stored = await summarize(shards, sae, { backend, layer: 3, imagesPerLatent });
+      return stored.accumulated.nTokens;
+    });
+    const { accumulated } = stored!;
+    const sums = Float32Array.from({ length: sae.dSae }, (_, latent) => accumulated.sum(latent));
+    await writeRaw(folder, `ours_${rule}_sum`, sums);
+    await writeRaw(folder, `ours_${rule}_n_active`, Float32Array.from(accumulated.nActive));
+    await writeRaw(folder, `ours_${rule}_top_values`, accumulated.topValues);
+    await writeRaw(folder, `ours_${rule}_top_images`, Float32Array.from(accumulated.topImages));
+    return result;
+  },
+
+  async first_latent(folder) {
+    let nLatents = 0;
+    const result = await timed(async () => {
+      const sae = await loadSae(join(folder, "sae.pt"));
+      const backend = await createCpuBackend({ threads });
+      const loaded = await backend.load(sae);
+      nLatents = (await loaded.encode(Float32Array.from({ length: sae.dModel }, (_, d) => Math.sin(d)))).values.length;
+      return 1;
+    });
+    return { ...result, nLatents };
+  },
+
+  /** Recording the embedded images with the embedded ViT, and beside it the session on pixels that are ready. */
+  async recording() {
+    const paths = embeddedPaths();
+    const vit = await openVit(paths.vit, { threads });
+    const images = await openImages(paths.images);
+    const layers = [paths.layer];
+    const [batchSize, nImages] = [32, 512];
+    const opened = await vit.openLayers(layers);
+    const pixels = new Float32Array(batchSize * 3 * vit.heightPx * vit.widthPx);
+    const bare = () =>
+      timed(async () => {
+        for (let i = 0; i < nImages; i += batchSize) await opened.run(pixels);
+        return nImages;
+      });
+    const record = () =>
+      timed(async () => {
+        const imageIndices = Array.from({ length: nImages }, (_, i) => 3 * i);
+        for await (const batch of recordActivations(vit, images, { layers, imageIndices, batchSize })) void batch;
+        return nImages;
+      });
+    await bare();
+    await record();
+    const baselineSeconds = (await bare()).seconds;
+    return { ...await record(), baselineSeconds };
+  },
+
+  memory_1k: () => streamImages(1000),
+  memory_100k: () => streamImages(100_000),
+};
+
+/** Summarizes images that are made as they are needed: what grows with their number would show. */
+async function streamImages(nImages: number): Promise<{ seconds: number; nDone: number }> {
+  const [dModel, dSae, tokensPerImage, imagesPerBatch] = [32, 512, 4, 250];
+  const wEnc = Float32Array.from({ length: dModel * dSae }, (_, i) => Math.sin(i * i));
+  const backend = await createCpuBackend({ threads });
+  const loaded = await backend.load({
+    dModel,
+    dSae,
+    wEnc,
+    bEnc: new Float32Array(dSae),
+    wDec: wEnc,
+    bDec: new Float32Array(dModel),
+    subtractBDec: false,
+    rule: { kind: "topK", k: 16, relu: true },
+  });
+  const accumulated = new SummaryAccumulator(dSae, { imagesPerLatent: 16 });
+  return await timed(async () => {
+    for (let first = 0; first < nImages; first += imagesPerBatch) {
+      const x = Float32Array.from(
+        { length: imagesPerBatch * tokensPerImage * dModel },
+        (_, i) => Math.sin((first + 1) * (i + 1)),
+      );
+      const imageIndices = Uint32Array.from({ length: imagesPerBatch }, (_, i) => first + i);
+      accumulated.add(await loaded.encode(x), { imageIndices, tokensPerImage, firstPatch: 0 });
+    }
+    return nImages;
+  });
+}
+
+async function peakMb(): Promise<number> {
+  const status = await readFile("/proc/self/status", "utf8").catch(() => "");
+  return Number(/VmHWM:\s*(\d+) kB/.exec(status)?.[1] ?? NaN) / 1024;
+}
+
+if (import.meta.main) {
+  const [task, folder, rule] = process.argv.slice(2);
+  const result = await tasks[task](folder, rule as BenchRule);
+  console.log(JSON.stringify({ ...result, peakMb: await peakMb() } satisfies Measured));
+  // onnxruntime's threads would keep the process.
+  process.exit(0);
+}

@@ -1,0 +1,67 @@
+/**
+ * The one pass that every summary is made by: batches of activations in, running statistics out. Where the batches come
+ * from, a recording or a ViT that is looking at images, makes no difference to it.
+ *
+ * @module
+ */
+import type { Backend } from "../compute/contract.ts";
+import type { Sae } from "../sae/sae.ts";
+import type { ShardBatch } from "../shards/read.ts";
+import { SummaryAccumulator } from "./accumulate.ts";
+
+/** Options of {@linkcode summarizeBatches}. */
+export interface SummarizeBatchesOptions {
+  backend: Backend;
+  /** How many top images each latent keeps. */
+  imagesPerLatent: number;
+  /** Index of the first token as a patch: 0 where only patches are read, −1 where CLS comes first. */
+  firstPatch: number;
+  /** Called after each batch with the number of images done. */
+  onBatch?: (nImages: number) => void;
+}
+
+/**
+ * Summarizes the latents of activations as they come. Nothing of a batch is kept.
+ *
+ * @throws {RangeError} If the latents of a token depend on the rest of its batch.
+ */
+export async function summarizeBatches(
+  batches: AsyncIterable<ShardBatch>,
+  sae: Sae,
+  options: SummarizeBatchesOptions,
+): Promise<SummaryAccumulator> {
+  const { backend, imagesPerLatent, firstPatch, onBatch } = options;
+  checkPerToken(sae, "summarize latents");
+  const accumulated = new SummaryAccumulator(sae.dSae, { imagesPerLatent });
+  const loaded = await backend.load(sae);
+  try {
+    for await (const { activations, imageIndices, tokensPerImage } of batches) {
+      accumulated.add(await loaded.encode(activations), { imageIndices, tokensPerImage, firstPatch });
+      onBatch?.(accumulated.nImages);
+    }
+  } finally {
+    await loaded.dispose();
+  }
+  return accumulated;
+}
+
+/**
+ * Throws if the latents of a token depend on the rest of its batch: what is found would depend on how the images were
+ * cut into batches, and could not be found again.
+ *
+ * @throws {RangeError} If they do.
+ */
+export function checkPerToken({ normalization, rule }: Sae, action: string): void {
+  if (normalization?.kind === "batch") {
+    throw new RangeError(
+      `Cannot ${action}: they must not depend on how images are cut into batches, current normalization is batch; give ` +
+        `the SAE an affine one, measured once by measureStatistics()`,
+    );
+  }
+  if (rule.kind === "batchTopK") {
+    throw new RangeError(
+      `Cannot ${action}: they must not depend on how images are cut into batches, current rule is batchTopK; give the ` +
+        `SAE the rule topK, or jumpRelu with the threshold that BatchTopK has at inference`,
+    );
+  }
+}
