@@ -71,6 +71,8 @@ export { type ActivationBatch, recordActivations, type RecordOptions, type Skipp
 
 // Shards: activations on disk.
 export type { RecordingInfo, RecordingMetadata, ShardEntry } from "./lib/shards/format.ts";
+export { type ShardDtype, shardDtypes } from "./lib/shards/format.ts";
+export { openSaevShards, type ReadSaevImagesOptions, type SaevShards } from "./lib/shards/saev.ts";
 export { writeShards, type WriteShardsOptions } from "./lib/shards/write.ts";
 export {
   openShards,

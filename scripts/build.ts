@@ -75,6 +75,13 @@ async function pack(root: string, work: string): Promise<void> {
   await extract({ file: tarball, cwd: work });
 
   const packed = path.join(work, "package");
+  // pack leaves them out without a word where they cannot be made from the sources alone.
+  if (!await exists(path.join(packed, "mod.d.ts"))) {
+    throw new Error(
+      'Cannot build the package: every exported symbol must have an explicit type, "deno publish --dry-run" names those ' +
+        "that have none",
+    );
+  }
   const manifestPath = path.join(packed, "package.json");
   const manifest = JSON.parse(await fs.readFile(manifestPath, "utf8"));
   await fs.writeFile(manifestPath, JSON.stringify({ ...manifest, name: packageName }, undefined, 2) + "\n");

@@ -19,9 +19,10 @@ export interface ArrowFileReader {
   /**
    * Bytes of a column of numbers, or of fixed-size lists of numbers, in one batch; aligned for any number type.
    *
+   * @returns A buffer that begins with them: `into` if they fit, which spares the system new pages, else one of its own.
    * @throws {RangeError} If there is no such column.
    */
-  readColumn(batchIndex: number, name: string): Promise<ArrayBuffer>;
+  readColumn(batchIndex: number, name: string, into?: ArrayBuffer): Promise<ArrayBuffer>;
   close(): Promise<void>;
 }
 
@@ -52,7 +53,7 @@ export async function openArrowFile(path: string): Promise<ArrowFileReader> {
       path,
       schema,
       batchRows: batches.map((batch) => batch.rows),
-      readColumn(batchIndex, name) {
+      readColumn(batchIndex, name, into) {
         const range = batches[batchIndex]?.columns.get(name);
         if (range === undefined) {
           throw new RangeError(
@@ -60,7 +61,7 @@ export async function openArrowFile(path: string): Promise<ArrowFileReader> {
               `${schema.fields.map((field) => field.name).join(", ")} and batches 0 to ${batches.length - 1}`,
           );
         }
-        return readRange(file, range, path).then((bytes) => bytes.buffer);
+        return readRange(file, range, path, into).then((bytes) => bytes.buffer);
       },
       close: () => file.close(),
     };
@@ -141,8 +142,14 @@ function dataBuffer(
   throw new SyntaxError(`Cannot read ${path}: column ${name} must hold numbers or fixed-size lists of numbers`);
 }
 
-async function readRange(file: FileHandle, range: BufferRange, path: string): Promise<Uint8Array<ArrayBuffer>> {
-  const bytes = new Uint8Array(range.length);
+async function readRange(
+  file: FileHandle,
+  range: BufferRange,
+  path: string,
+  into?: ArrayBuffer,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const isLarge = into !== undefined && into.byteLength >= range.length;
+  const bytes = isLarge ? new Uint8Array(into, 0, range.length) : new Uint8Array(range.length);
   for (let done = 0; done < range.length;) {
     const { bytesRead } = await file.read(bytes, done, range.length - done, range.position + done);
     if (bytesRead === 0) throw new SyntaxError(`Cannot read ${path}: the file was cut short while it was read`);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { fromFloat16 } from "../runtime/float16.ts";
 
 /** Kinds of numbers in a tensor file. */
 export type TensorDtype =
@@ -50,11 +51,8 @@ export function widen(bytes: Uint8Array<ArrayBuffer>, dtype: TensorDtype): Float
       return new Float32Array(buffer, 0, nNumbers);
     case "float64":
       return new Float32Array(new Float64Array(buffer, 0, nNumbers));
-    case "float16": {
-      halves ??= Float32Array.from({ length: 65536 }, (_, bits) => halfToNumber(bits));
-      const table = halves;
-      return mapNumbers(new Uint16Array(buffer, 0, nNumbers), (bits) => table[bits]);
-    }
+    case "float16":
+      return fromFloat16(new Uint16Array(buffer, 0, nNumbers));
     case "bfloat16": {
       // The upper half of a float32.
       const bits = new Uint32Array(nNumbers);
@@ -82,17 +80,6 @@ export function widen(bytes: Uint8Array<ArrayBuffer>, dtype: TensorDtype): Float
 export function swapBytes(bytes: Uint8Array, dtype: TensorDtype): void {
   const width = bytesPerNumber[dtype];
   for (let i = 0; i + width <= bytes.length; i += width) bytes.subarray(i, i + width).reverse();
-}
-
-// Value of every float16; made when first needed, as Float16Array is newer than the runtimes served.
-let halves: Float32Array | undefined;
-
-function halfToNumber(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 0x1f;
-  const fraction = bits & 0x3ff;
-  if (exponent === 0x1f) return fraction === 0 ? sign * Infinity : NaN;
-  return exponent === 0 ? sign * fraction * 2 ** -24 : sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
 /** A double that rounds to the same float32 as `integer` does: what a double cannot hold goes into its last bit. */

@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { toFloat16 } from "../runtime/float16.ts";
 import { writeWhole } from "../runtime/partial_file.ts";
 
 /** Kinds of numbers that are written. */
@@ -77,7 +78,7 @@ export async function writeNpy(
           `Cannot write ${path}: rows must hold ${rowLength} numbers each, current length is ${rows.length}`,
         );
       }
-      const numbers = dtype === "float32" ? rows : toHalves(rows);
+      const numbers = dtype === "float32" ? rows : toFloat16(rows);
       const bytes = new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength);
       await file.write(bytes, position);
       position += bytes.length;
@@ -85,33 +86,4 @@ export async function writeNpy(
     });
     await file.write(npyHeader([nRows, ...rowShape], { descr, length: start }), 0);
   }, { signal });
-}
-
-function toHalves(numbers: Float32Array): Uint16Array {
-  const bits = new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length);
-  return Uint16Array.from(bits, toHalf);
-}
-
-/** Bits of the float16 that is nearest to a float32, given by its bits. */
-function toHalf(bits: number): number {
-  const sign = (bits >>> 16) & 0x8000;
-  const magnitude = bits & 0x7fffffff;
-  if (magnitude > 0x7f800000) return sign | 0x7e00;
-  // From halfway between 65,504 and the next number that there would be.
-  if (magnitude >= 0x477ff000) return sign | 0x7c00;
-  if (magnitude < 0x33000000) return sign;
-  if (magnitude < 0x38800000) {
-    // Too small for an exponent of its own: in steps of 2^-24.
-    const shift = 126 - (magnitude >>> 23);
-    return sign | roundShift((magnitude & 0x7fffff) | 0x800000, shift);
-  }
-  return sign | roundShift(magnitude - 0x38000000, 13);
-}
-
-/** `value` shifted right, rounded to the nearest, halves to the even one. */
-function roundShift(value: number, shift: number): number {
-  const half = 2 ** (shift - 1);
-  const rest = value % (2 * half);
-  const floor = Math.floor(value / (2 * half));
-  return floor + Number(rest > half || (rest === half && floor % 2 === 1));
 }

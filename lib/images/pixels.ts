@@ -32,35 +32,60 @@ export function outputSize(imageSize: PixelSize, transform: PixelTransform): Pix
   return geometryOf(imageSize, transform).crop;
 }
 
+/** Options for {@linkcode toPixelValues}. */
+export interface ToPixelValuesOptions {
+  /**
+   * Where they are written, such as the place of the image in a batch.
+   *
+   * @default a new array
+   */
+  into?: Float32Array;
+}
+
 /**
  * Resizes, crops and normalizes one image.
  *
  * Where the image has the target size already, its bytes are used as they are.
  *
  * @returns Shape `[3, height, width]`, with the size of {@linkcode outputSize}. Padding is black before normalization.
+ * @throws {RangeError} If `into` is not of that length.
  */
-export function toPixelValues(image: RgbImage, transform: PixelTransform): Float32Array {
+export function toPixelValues(
+  image: RgbImage,
+  transform: PixelTransform,
+  options: ToPixelValuesOptions = {},
+): Float32Array {
+  const { widthPx, heightPx } = outputSize({ widthPx: image.width, heightPx: image.height }, transform);
+  const { into = new Float32Array(3 * heightPx * widthPx) } = options;
+  if (into.length !== 3 * heightPx * widthPx) {
+    throw new RangeError(
+      `Cannot make pixel values: the image must become ${into.length / 3} pixels, it becomes ${widthPx} x ${heightPx}`,
+    );
+  }
   const { resize } = transform;
   if (resize.mode !== "none" && resize.arithmetic === "floats") {
-    return toFloatPixelValues(image, transform, resize.kernel);
+    writeFloatPixelValues(image, transform, { kernel: resize.kernel, values: into });
+    return into;
   }
-  const { data, width, height } = cropForDisplay(image, transform);
-  const nPixels = width * height;
-  const values = new Float32Array(3 * nPixels);
+  const { data } = cropForDisplay(image, transform);
+  const nPixels = widthPx * heightPx;
   for (let channel = 0; channel < 3; channel++) {
     const table = normalizationTable(channel, transform);
     const offset = channel * nPixels;
-    for (let pixel = 0, at = channel; pixel < nPixels; pixel++, at += 3) values[offset + pixel] = table[data[at]];
+    for (let pixel = 0, at = channel; pixel < nPixels; pixel++, at += 3) into[offset + pixel] = table[data[at]];
   }
-  return values;
+  return into;
 }
 
 /** The same where the resize does not round to whole levels. */
-function toFloatPixelValues(image: RgbImage, transform: PixelTransform, kernel: ResampleKernel): Float32Array {
+function writeFloatPixelValues(
+  image: RgbImage,
+  transform: PixelTransform,
+  { kernel, values }: { kernel: ResampleKernel; values: Float32Array },
+): void {
   const { resized, crop, leftPx, topPx } = geometryOf({ widthPx: image.width, heightPx: image.height }, transform);
   const { data } = resampleFloats(image, { ...resized, kernel });
   const { rescale, mean, std } = transform;
-  const values = new Float32Array(3 * crop.widthPx * crop.heightPx);
   let to = 0;
   for (let channel = 0; channel < 3; channel++) {
     for (let y = topPx; y < topPx + crop.heightPx; y++) {
@@ -71,7 +96,6 @@ function toFloatPixelValues(image: RgbImage, transform: PixelTransform, kernel: 
       }
     }
   }
-  return values;
 }
 
 /** Options for {@linkcode cropForDisplay}. */
@@ -103,16 +127,19 @@ export function cropForDisplay(
   }
   const { resized, crop, leftPx, topPx } = geometryOf({ widthPx: image.width, heightPx: image.height }, transform);
   const { resize } = transform;
-  const large = resampleImage(image, {
-    widthPx: scaled(resized.widthPx, scale),
-    heightPx: scaled(resized.heightPx, scale),
-    kernel: resize.mode === "none" ? "bicubic" : resize.kernel,
-  });
-  return cut(large, {
-    crop: { widthPx: scaled(crop.widthPx, scale), heightPx: scaled(crop.heightPx, scale) },
-    leftPx: Math.round(leftPx * scale),
-    topPx: Math.round(topPx * scale),
-  });
+  const [widthPx, heightPx] = [scaled(resized.widthPx, scale), scaled(resized.heightPx, scale)];
+  const [width, height] = [scaled(crop.widthPx, scale), scaled(crop.heightPx, scale)];
+  const [left, top] = [Math.round(leftPx * scale), Math.round(topPx * scale)];
+  // Of the resized image only what the crop shows is made.
+  const region = {
+    left: Math.max(0, left),
+    top: Math.max(0, top),
+    right: Math.min(widthPx, left + width),
+    bottom: Math.min(heightPx, top + height),
+  };
+  const kernel = resize.mode === "none" ? "bicubic" : resize.kernel;
+  const shown = resampleImage(image, { widthPx, heightPx, kernel, region });
+  return pad(shown, { width, height, left: region.left - left, top: region.top - top });
 }
 
 function scaled(lengthPx: number, scale: number): number {
@@ -177,17 +204,18 @@ function cropOffset(lengthPx: number, cropPx: number, rounding: "down" | "even")
   return half % 2 === 1.5 ? Math.ceil(half) : Math.floor(half);
 }
 
-function cut(image: RgbImage, { crop, leftPx, topPx }: Omit<Geometry, "resized">): RgbImage {
-  const { widthPx, heightPx } = crop;
-  if (image.width === widthPx && image.height === heightPx && leftPx === 0 && topPx === 0) return image;
-  const data = new Uint8Array(widthPx * heightPx * 3); // black
-  const fromX = Math.max(0, leftPx);
-  const toX = Math.min(image.width, leftPx + widthPx);
-  for (let y = Math.max(0, topPx); y < Math.min(image.height, topPx + heightPx); y++) {
-    const row = image.data.subarray((y * image.width + fromX) * 3, (y * image.width + toX) * 3);
-    data.set(row, ((y - topPx) * widthPx + fromX - leftPx) * 3);
+/** Puts an image on black, `left` and `top` pixels from the corner; as it is where it fills all. */
+function pad(
+  image: RgbImage,
+  { width, height, left, top }: { width: number; height: number; left: number; top: number },
+): RgbImage {
+  if (image.width === width && image.height === height) return image;
+  const data = new Uint8Array(width * height * 3); // black
+  const rowLength = image.width * 3;
+  for (let y = 0; y < image.height; y++) {
+    data.set(image.data.subarray(y * rowLength, (y + 1) * rowLength), ((top + y) * width + left) * 3);
   }
-  return { width: widthPx, height: heightPx, data };
+  return { width, height, data };
 }
 
 /** A byte has 256 values: what each becomes is worked out once per image, not once per pixel. */

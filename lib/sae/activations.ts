@@ -1,6 +1,6 @@
 /**
- * Opens activations to run an SAE on, wherever they were put: a recording of this kit, an array that NumPy saved, or a
- * tensor in a safetensors, torch or npz file. They are read range by range, so files may be larger than memory.
+ * Opens activations to run an SAE on, wherever they were put: a recording of this kit or of saev, an array that NumPy
+ * saved, or a tensor in a safetensors, torch or npz file. They are read range by range, so files may be larger than memory.
  *
  * @module
  */
@@ -8,6 +8,7 @@ import { stat } from "node:fs/promises";
 import { isNpyFile, openNpyRows } from "../checkpoints/npy_rows.ts";
 import { openTensorFile } from "../checkpoints/tensor_file.ts";
 import { openShards, type TokenKind, tokenRange } from "../shards/read.ts";
+import { isSaevFolder, openSaevShards } from "../shards/saev.ts";
 
 /** Options of {@linkcode openActivations}. */
 export interface OpenActivationsOptions {
@@ -67,7 +68,7 @@ interface TokenSource {
 }
 
 /**
- * Opens activations: the folder of a recording, an `.npy` file, or a safetensors, torch or npz file. Arrays are of shape
+ * Opens activations: the folder of a recording (saev's own shards, too), an `.npy` file, or a safetensors, torch or npz file. Arrays are of shape
  * `[nTokens, dModel]` or `[nImages, tokensPerImage, dModel]` and of float16, float32 or float64 (bfloat16 in tensor
  * files); either memory order and either byte order will do.
  *
@@ -87,7 +88,7 @@ export async function openActivations(source: string, options: OpenActivationsOp
     );
   }
   const opened = found.isDirectory()
-    ? await openRecording(source, options)
+    ? await isSaevFolder(source) ? await openSaev(source, options) : await openRecording(source, options)
     : await isNpyFile(source)
     ? await openNpy(source)
     : await openTensor(source, options.tensor);
@@ -107,12 +108,7 @@ async function openRecording(directory: string, { layer, tokens = "patches" }: O
   try {
     const { metadata } = shards;
     const { layers, d_model: dModel, n_images: nImages } = metadata;
-    if (layer === undefined && layers.length > 1) {
-      throw new RangeError(
-        `Cannot open activations ${directory}: layer must be given, one of ${layers.join(", ")} was recorded`,
-      );
-    }
-    const chosen = shards.resolveLayer(layer ?? layers[0]);
+    const chosen = shards.resolveLayer(chooseLayer(directory, layers, layer));
     const { count } = tokenRange(metadata, tokens);
     return {
       nTokens: nImages * count,
@@ -127,6 +123,32 @@ async function openRecording(directory: string, { layer, tokens = "patches" }: O
     await shards.close();
     throw error;
   }
+}
+
+async function openSaev(
+  directory: string,
+  { layer, tokens = "patches" }: OpenActivationsOptions,
+): Promise<TokenSource> {
+  const shards = await openSaevShards(directory);
+  const { layers, nImages, layout } = shards;
+  const chosen = shards.resolveLayer(chooseLayer(directory, layers, layer));
+  const { count } = tokenRange(layout, tokens);
+  return {
+    nTokens: nImages * count,
+    dModel: layout.d_model,
+    tokensPerImage: count,
+    pieces: (batchSize) =>
+      shards.readImages({ layer: chosen, tokens, imagesPerBatch: Math.max(1, Math.floor(batchSize / count)) }),
+    close: () => Promise.resolve(),
+  };
+}
+
+/** The layer asked for, or the only one. */
+function chooseLayer(directory: string, layers: readonly number[], layer: number | undefined): number {
+  if (layer !== undefined || layers.length === 1) return layer ?? layers[0];
+  throw new RangeError(
+    `Cannot open activations ${directory}: layer must be given, one of ${layers.join(", ")} was recorded`,
+  );
 }
 
 async function openNpy(path: string): Promise<TokenSource> {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { Field, FixedSizeList, Float32, Schema, Uint16, Uint32 } from "apache-arrow";
+import { Field, FixedSizeList, Float16, Float32, Schema, Uint16, Uint32 } from "apache-arrow";
 import type { HookPoint } from "../vit/hooks.ts";
 
 /** Version that this code writes, and the newest it reads. */
@@ -37,6 +37,13 @@ export const streamNames = {
   residPost: "resid_post",
 } as const satisfies Record<HookPoint, string>;
 
+/** How numbers are stored. */
+export const shardDtypes = ["float32", "float16"] as const;
+export type ShardDtype = (typeof shardDtypes)[number];
+
+/** Bytes of a stored number. */
+export const dtypeBytes: Readonly<Record<ShardDtype, number>> = { float32: 4, float16: 2 };
+
 /** What was recorded: the same for every shard of a recording, and what a resumed run must agree with. */
 export interface RecordingInfo {
   format_version: number;
@@ -46,7 +53,7 @@ export interface RecordingInfo {
   layers: number[];
   /** Where in these blocks. */
   stream: (typeof streamNames)[HookPoint];
-  dtype: "float32";
+  dtype: ShardDtype;
   d_model: number;
   /** Special tokens and patches. */
   tokens_per_image: number;
@@ -91,7 +98,8 @@ export interface RecordingMetadata extends RecordingInfo {
 
 /** The Arrow schema of a recording's shards: one row a token. */
 export function shardSchema(info: RecordingInfo): Schema {
-  const list = () => new FixedSizeList(info.d_model, new Field("item", new Float32(), false));
+  const item = info.dtype === "float16" ? new Float16() : new Float32();
+  const list = () => new FixedSizeList(info.d_model, new Field("item", item, false));
   const fields = [
     new Field("image_index", new Uint32(), false),
     new Field("token_index", new Uint16(), false),
@@ -135,6 +143,16 @@ export function recordedHook({ stream }: Pick<RecordingInfo, "stream">): HookPoi
   throw new RangeError(
     `Cannot read recording: stream must be one of ${Object.values(streamNames).join(", ")}, current value is ${stream}`,
   );
+}
+
+/**
+ * Checks how the numbers of a recording are stored.
+ *
+ * @throws {RangeError} If `dtype` is none of the names this code knows.
+ */
+export function checkDtype(dtype: string, what: string): asserts dtype is ShardDtype {
+  if ((shardDtypes as readonly string[]).includes(dtype)) return;
+  throw new RangeError(`Cannot ${what}: dtype must be one of ${shardDtypes.join(", ")}, current value is ${dtype}`);
 }
 
 /**

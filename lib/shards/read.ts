@@ -1,6 +1,6 @@
 /**
- * Opens a recording and reads the activations of one layer batch by batch. Only the bytes of that layer are read,
- * and they are handed out as views: neither a shard nor its other layers are ever in memory.
+ * Opens a recording and reads the activations of one layer batch by batch, the next one while the caller works on one.
+ * Only the bytes of that layer are read: neither a shard nor its other layers are ever in memory.
  *
  * @module
  */
@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { type ArrowFileReader, openArrowFile } from "../arrow/file_reader.ts";
 import type { HookPoint } from "../vit/hooks.ts";
 import {
+  checkDtype,
   layerColumn,
   metadataFileName,
   parseMetadata,
@@ -17,9 +18,10 @@ import {
   type RecordingMetadata,
   shardSchema,
 } from "./format.ts";
+import { readAhead } from "./read_ahead.ts";
+import { selectTokens, type TokenKind, tokenRange } from "./tokens.ts";
 
-/** Which tokens of an image are read. */
-export type TokenKind = "patches" | "cls" | "all";
+export { selectTokens, type TokenKind, type TokenLayout, tokenRange } from "./tokens.ts";
 
 /** Activations of a few whole images at one layer. */
 export interface ShardBatch {
@@ -27,7 +29,7 @@ export interface ShardBatch {
   readonly imageIndices: Uint32Array;
   /** Tokens of each image in this batch. */
   readonly tokensPerImage: number;
-  /** Shape `[nImages · tokensPerImage, dModel]`. With `tokens: "all"` a view of the bytes read. */
+  /** Shape `[nImages · tokensPerImage, dModel]`. Float32 with `tokens: "all"` is a view of the bytes read. */
   readonly activations: Float32Array;
 }
 
@@ -42,11 +44,18 @@ export interface ReadBatchesOptions {
    */
   tokens?: TokenKind;
   /**
-   * Order of the batches, as integers from 0, below {@linkcode Shards.nBatches}.
+   * Order of the batches, as integers from 0, below {@linkcode Shards.nBatches}. It is asked for one batch ahead.
    *
    * @default ascending
    */
   order?: Iterable<number>;
+  /**
+   * Whether a batch may lie in the memory of the one before last, which is much faster to read into than new memory. Its
+   * `activations` then hold until the next batch is asked for.
+   *
+   * @default {false}
+   */
+  reuse?: boolean;
   /** Stops between batches. */
   signal?: AbortSignal;
 }
@@ -66,23 +75,9 @@ export interface Shards {
   resolveLayer(layer: number): number;
   /** Numbers of the batches that hold some of these images, ascending; for `order` of {@linkcode readBatches}. */
   batchesOf(imageIndices: Iterable<number>): Promise<number[]>;
-  /** Reads the activations of one layer, each batch a few whole images. */
+  /** Reads the activations of one layer, each batch a few whole images. The batch after the one handed out is being read. */
   readBatches(options: ReadBatchesOptions): AsyncIterable<ShardBatch>;
   close(): Promise<void>;
-}
-
-/** How many tokens of an image `tokens` means, and where they begin. */
-export function tokenRange(metadata: RecordingMetadata, tokens: TokenKind): { first: number; count: number } {
-  const { n_special_tokens: nSpecial, tokens_per_image: tokensPerImage, cls } = metadata;
-  if (tokens === "all") return { first: 0, count: tokensPerImage };
-  if (tokens === "patches") return { first: nSpecial, count: tokensPerImage - nSpecial };
-  if (tokens !== "cls") {
-    throw new RangeError(`Cannot read tokens: tokens must be one of patches, cls, all, current value is ${tokens}`);
-  }
-  if (!cls) {
-    throw new RangeError("Cannot read CLS: the model must have a CLS token, this one has only patches");
-  }
-  return { first: 0, count: 1 };
 }
 
 /**
@@ -96,6 +91,7 @@ export function tokenRange(metadata: RecordingMetadata, tokens: TokenKind): { fi
 export async function openShards(directory: string): Promise<Shards> {
   const metadata = await readMetadata(directory);
   const hook = recordedHook(metadata);
+  checkDtype(metadata.dtype, `read shards in ${directory}`);
   const schema = shardSchema(metadata);
   const files: ArrowFileReader[] = [];
   const close = async () => {
@@ -164,47 +160,39 @@ export async function openShards(directory: string): Promise<Shards> {
       const images = await (batchImages ??= Promise.all(batches.map((_, position) => readImageIndices(position))));
       return Array.from(images.keys()).filter((position) => images[position].some((image) => wanted.has(image)));
     },
-    async *readBatches({ layer, tokens = "patches", order, signal }) {
+    async *readBatches({ layer, tokens = "patches", order, reuse = false, signal }) {
       const column = layerColumn(resolveLayer(layer));
       const range = tokenRange(metadata, tokens);
-      for (const position of order ?? batches.keys()) {
-        signal?.throwIfAborted();
+      const isView = metadata.dtype === "float32" && range.count === metadata.tokens_per_image;
+      // Two, as one batch is read while the caller has another. What is copied out of needs only one.
+      const reads: ArrayBuffer[] = [];
+      const copies: Float32Array[] = [];
+      let nRead = 0;
+      const readBatch = async (position: number): Promise<ShardBatch> => {
         if (batches[position] === undefined) {
           throw new RangeError(
             `Cannot read batch ${position} of ${directory}: it must be an integer from 0 to ${batches.length - 1}`,
           );
         }
         const { file, batchIndex } = batches[position];
-        const imageIndices = await readImageIndices(position);
-        const values = new Float32Array(await file.readColumn(batchIndex, column));
-        yield {
-          imageIndices,
-          tokensPerImage: range.count,
-          activations: selectTokens(values, imageIndices.length, metadata, range),
-        };
-      }
+        const turn = nRead++ % 2;
+        const place = isView ? turn : 0;
+        const [imageIndices, bytes] = await Promise.all([
+          readImageIndices(position),
+          file.readColumn(batchIndex, column, reads[place]),
+        ]);
+        if (reuse || !isView) reads[place] = bytes;
+        const values = metadata.dtype === "float32" ? new Float32Array(bytes) : new Uint16Array(bytes);
+        const length = imageIndices.length * range.count * metadata.d_model;
+        if (!isView && (!reuse || (copies[turn]?.length ?? 0) < length)) copies[turn] = new Float32Array(length);
+        const into = copies[turn]?.subarray(0, length);
+        const activations = selectTokens(values, imageIndices.length, { layout: metadata, range, into });
+        return { imageIndices, tokensPerImage: range.count, activations };
+      };
+      yield* readAhead(order ?? batches.keys(), readBatch, { signal });
     },
     close,
   };
-}
-
-/** The wanted tokens of each image, moved together; `values` itself if they are all wanted. */
-function selectTokens(
-  values: Float32Array,
-  nImages: number,
-  metadata: RecordingMetadata,
-  range: { first: number; count: number },
-): Float32Array {
-  const { tokens_per_image: tokensPerImage, d_model: dModel } = metadata;
-  // Arrow pads buffers to 8 bytes.
-  const all = values.subarray(0, nImages * tokensPerImage * dModel);
-  if (range.count === tokensPerImage) return all;
-  const selected = new Float32Array(nImages * range.count * dModel);
-  for (let image = 0; image < nImages; image++) {
-    const start = (image * tokensPerImage + range.first) * dModel;
-    selected.set(all.subarray(start, start + range.count * dModel), image * range.count * dModel);
-  }
-  return selected;
 }
 
 async function readMetadata(directory: string): Promise<RecordingMetadata> {

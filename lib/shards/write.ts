@@ -7,29 +7,23 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile, rename, unlink } from "node:fs/promises";
 import { join } from "node:path";
-import {
-  Field,
-  FixedSizeList,
-  Float32,
-  makeData,
-  RecordBatch,
-  type Schema,
-  Struct,
-  Uint16,
-  Uint32,
-} from "apache-arrow";
+import type { RecordBatch } from "apache-arrow";
 import { type ArrowFileWriter, createArrowFile } from "../arrow/file_writer.ts";
 import type { ImageSource } from "../images/source.ts";
 import { makeFolder, replaceFile } from "../runtime/files.ts";
 import { checkHookPoint } from "../vit/hooks.ts";
 import { type ActivationBatch, recordActivations, type RecordOptions } from "../vit/record.ts";
 import type { Vit } from "../vit/vit.ts";
+import { encodeBatch } from "./encode.ts";
 import {
+  checkDtype,
+  dtypeBytes,
   metadataFileName,
   parseMetadata,
   progressFileName,
   type RecordingInfo,
   type RecordingMetadata,
+  type ShardDtype,
   shardFileName,
   shardFormatVersion,
   shardSchema,
@@ -46,6 +40,13 @@ export interface WriteShardsOptions extends RecordOptions {
    * @default {134217728}
    */
   shardBytes?: number;
+  /**
+   * How numbers are stored. Float16 takes half the space and rounds each number by at most a part in 2,048
+   * (`docs/shards.md` says what that costs).
+   *
+   * @default {"float32"}
+   */
+  dtype?: ShardDtype;
 }
 
 /**
@@ -55,6 +56,7 @@ export interface WriteShardsOptions extends RecordOptions {
  *
  * @returns The metadata of the complete recording.
  * @throws {Error} If the folder holds another recording, or cannot be written.
+ * @throws {RangeError} If an activation is beyond what `dtype` holds.
  */
 export async function writeShards(
   vit: Vit,
@@ -72,7 +74,7 @@ export async function writeShards(
   if (state.complete) return state.metadata;
 
   const { metadata } = state;
-  const imageBytes = info.tokens_per_image * (6 + 4 * info.d_model * info.layers.length);
+  const imageBytes = info.tokens_per_image * (6 + dtypeBytes[info.dtype] * info.d_model * info.layers.length);
   const imagesPerShard = Math.max(1, Math.floor(shardBytes / imageBytes));
   const doneBefore = metadata.n_done;
   let writer: ArrowFileWriter | undefined;
@@ -91,6 +93,17 @@ export async function writeShards(
     pending = { nImages: 0, nDone: 0, skipped: [] };
     await writeJson(join(directory, progressFileName), metadata);
   };
+  const store = async (batch: ActivationBatch, encoded: RecordBatch) => {
+    if (batch.imageIndices.length > 0) await writer!.write(encoded);
+    pending.nImages += batch.imageIndices.length;
+    pending.nDone += batch.imageIndices.length + batch.skipped.length;
+    pending.skipped.push(
+      ...batch.skipped.map(({ imageIndex, name, reason }) => ({ image_index: imageIndex, name, reason })),
+    );
+    if (pending.nImages >= imagesPerShard) await closeShard();
+  };
+  // One batch goes to disk while the model looks at the next.
+  let storing = Promise.resolve();
   try {
     const batches = recordActivations(vit, images, {
       ...options,
@@ -98,20 +111,19 @@ export async function writeShards(
       onProgress: (done) => onProgress?.(doneBefore + done, imageIndices.length),
     });
     for await (const batch of batches) {
+      const encoded = encodeBatch(batch, { info, schema });
+      await storing;
       if (batch.imageIndices.length > 0) {
         writer ??= await createArrowFile(join(directory, shardFileName(metadata.shards.length)), schema);
-        await writer.write(encodeBatch(batch, info, schema));
       }
-      pending.nImages += batch.imageIndices.length;
-      pending.nDone += batch.imageIndices.length + batch.skipped.length;
-      pending.skipped.push(
-        ...batch.skipped.map(({ imageIndex, name, reason }) => ({ image_index: imageIndex, name, reason })),
-      );
-      if (pending.nImages >= imagesPerShard) await closeShard();
+      storing = store(batch, encoded);
+      storing.catch(() => {}); // thrown where it is awaited
     }
+    await storing;
   } catch (error) {
+    const isStored = await storing.then(() => true, () => false);
     // Stopped on purpose: keep what is done. Anything else leaves the shards that were complete.
-    if (signal?.aborted && error === signal.reason) await closeShard();
+    if (isStored && signal?.aborted && error === signal.reason) await closeShard();
     else await writer?.abandon();
     throw error;
   }
@@ -127,12 +139,14 @@ export async function writeShards(
   return metadata;
 }
 
-function describeRecording(
+/** What a recording with these options holds, known before it is made. */
+export function describeRecording(
   vit: Vit,
   images: ImageSource,
-  { layers, hook = "residPost", imageIndices: selected }: RecordOptions,
+  { layers, hook = "residPost", imageIndices: selected, dtype = "float32" }: RecordOptions & { dtype?: ShardDtype },
 ): RecordingInfo {
   checkHookPoint(hook);
+  checkDtype(dtype, "record shards");
   const { kind, location, fingerprint, nImages } = images;
   const selection = selected ? createHash("sha256").update(Uint32Array.from(selected)).digest("hex") : "all";
   return {
@@ -140,7 +154,7 @@ function describeRecording(
     model: { path: vit.path, sha256: vit.fingerprint, ...(vit.replacedGelu && { gelu: vit.replacedGelu }) },
     layers: vit.resolveLayers(layers),
     stream: streamNames[hook],
-    dtype: "float32",
+    dtype,
     d_model: vit.dModel,
     tokens_per_image: vit.tokensPerImage,
     n_special_tokens: vit.nSpecialTokens,
@@ -195,31 +209,4 @@ function withoutPaths(info: RecordingInfo): RecordingInfo {
 
 async function writeJson(path: string, value: unknown): Promise<void> {
   await replaceFile(path, JSON.stringify(value, undefined, 2) + "\n");
-}
-
-function encodeBatch(batch: ActivationBatch, info: RecordingInfo, schema: Schema): RecordBatch {
-  const { tokens_per_image: tokensPerImage, d_model: dModel } = info;
-  const nTokens = batch.imageIndices.length * tokensPerImage;
-  const imageIndex = new Uint32Array(nTokens);
-  const tokenIndex = new Uint16Array(nTokens);
-  for (let row = 0; row < nTokens; row++) {
-    imageIndex[row] = batch.imageIndices[Math.floor(row / tokensPerImage)];
-    tokenIndex[row] = row % tokensPerImage;
-  }
-  const children = [
-    makeData({ type: new Uint32(), data: imageIndex }),
-    makeData({ type: new Uint16(), data: tokenIndex }),
-    ...batch.activations.map((values) =>
-      makeData({
-        type: new FixedSizeList(dModel, new Field("item", new Float32(), false)),
-        length: nTokens,
-        nullCount: 0,
-        child: makeData({ type: new Float32(), data: values }),
-      })
-    ),
-  ];
-  return new RecordBatch(
-    schema,
-    makeData({ type: new Struct(schema.fields), length: nTokens, nullCount: 0, children }),
-  );
 }

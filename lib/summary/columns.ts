@@ -11,11 +11,11 @@ export class ActiveColumns {
   /** Latent `i` owns entries `starts[i]` up to `starts[i + 1]`; shape `[dSae + 1]`. */
   readonly starts: Uint32Array;
   /** Token of each entry, ascending within a latent. Longer than needed: kept for the next batch. */
-  tokens = new Uint32Array(0);
+  tokens: Uint32Array = new Uint32Array(0);
   /** Activation of each entry; as long as `tokens`. */
-  values = new Float32Array(0);
+  values: Float32Array = new Float32Array(0);
   /** The bits of `values`. */
-  bits = new Uint32Array(0);
+  bits: Uint32Array = new Uint32Array(0);
 
   constructor(dSae: number) {
     this.starts = new Uint32Array(dSae + 1);

@@ -1,10 +1,11 @@
 /**
- * Records activations of a ViT over a source of images, batch by batch: while the model looks at one batch,
- * the next one is decoded.
+ * Records activations of a ViT over a source of images, batch by batch: while the model looks at one batch, the next one
+ * is decoded, and the files of the one after it are read. A run of the model blocks this thread, and decoding (in
+ * sharp's own threads) goes on meanwhile only if it was begun with the file at hand: hence two batches ahead.
  *
  * @module
  */
-import { readImage } from "../images/decode.ts";
+import { decodeImage } from "../images/decode.ts";
 import { toPixelValues } from "../images/pixels.ts";
 import type { ImageSource } from "../images/source.ts";
 import type { HookPoint } from "./hooks.ts";
@@ -78,52 +79,87 @@ export async function* recordActivations(
     );
   }
   const imageIndices = options.imageIndices ?? Array.from({ length: images.nImages }, (_, i) => i);
-  const opened = await vit.openLayers(options.layers, { hook });
-  const load = (first: number) => {
-    const loading = loadPixels(vit, images, imageIndices.slice(first, first + batchSize), onBadImage);
+  const nBatches = Math.ceil(imageIndices.length / batchSize);
+  const opening = vit.openLayers(options.layers, { hook });
+  const readAhead = (batch: number) =>
+    readFiles(images, imageIndices.slice(batch * batchSize, (batch + 1) * batchSize));
+  // A batch is written while the model looks at the one before, so there are two places, and no page of them is new.
+  const buffers: Float32Array[] = [];
+  const load = (batch: number, files: ReadFiles) => {
+    const length = Math.min(batchSize, imageIndices.length) * 3 * vit.heightPx * vit.widthPx;
+    const loading = loadPixels(vit, files, {
+      images,
+      buffer: buffers[batch % 2] ??= new Float32Array(length),
+      onBadImage,
+    });
     // A failure is thrown where it is awaited, in its turn; a run that stops before must not end the process.
     loading.catch(() => {});
     return loading;
   };
+  // The first images are decoded while the model is opened.
+  let next = load(0, readAhead(0));
+  let files = readAhead(1);
+  const opened = await opening;
   try {
-    let next = load(0);
-    for (let first = 0; first < imageIndices.length; first += batchSize) {
+    for (let batch = 0; batch < nBatches; batch++) {
       signal?.throwIfAborted();
       const { pixels, kept, skipped } = await next;
-      if (first + batchSize < imageIndices.length) next = load(first + batchSize);
+      next = load(batch + 1, files);
+      files = readAhead(batch + 2);
       const activations = kept.length > 0 ? await opened.run(pixels) : opened.layers.map(() => new Float32Array(0));
       yield { imageIndices: Uint32Array.from(kept), activations, skipped };
-      onProgress?.(Math.min(first + batchSize, imageIndices.length), imageIndices.length);
+      onProgress?.(Math.min((batch + 1) * batchSize, imageIndices.length), imageIndices.length);
     }
   } finally {
     await opened.close();
   }
 }
 
+/** Encoded images of a batch, each as soon as it is read. */
+type ReadFiles = readonly { readonly imageIndex: number; readonly file: Promise<Uint8Array> }[];
+
+function readFiles(images: ImageSource, imageIndices: readonly number[]): ReadFiles {
+  return imageIndices.map((imageIndex) => {
+    const file = Promise.resolve().then(() => images.read(imageIndex));
+    file.catch(() => {}); // thrown where it is awaited
+    return { imageIndex, file };
+  });
+}
+
+/** Options of {@linkcode loadPixels}. */
+interface LoadOptions {
+  images: ImageSource;
+  /** Where the pixels go, with place for a whole batch. */
+  buffer: Float32Array;
+  onBadImage: "skip" | "error";
+}
+
+/** Pixels of the images of a batch that can be read, one after another. */
 async function loadPixels(
   vit: Vit,
-  images: ImageSource,
-  imageIndices: readonly number[],
-  onBadImage: "skip" | "error",
+  files: ReadFiles,
+  { images, buffer, onBadImage }: LoadOptions,
 ): Promise<{ pixels: Float32Array; kept: number[]; skipped: SkippedImage[] }> {
-  const settled = await Promise.allSettled(imageIndices.map(async (imageIndex) => {
-    const image = await readImage(images, imageIndex, { background: vit.transform.background });
-    return toPixelValues(image, vit.transform);
+  const { transform } = vit;
+  const imageLength = 3 * vit.heightPx * vit.widthPx;
+  const settled = await Promise.allSettled(files.map(async ({ imageIndex, file }, i) => {
+    const { name } = images.info(imageIndex);
+    const image = await decodeImage(await file, { name, background: transform.background });
+    toPixelValues(image, transform, { into: buffer.subarray(i * imageLength, (i + 1) * imageLength) });
   }));
-  const loaded = settled.map((result, i) => {
-    if (result.status === "fulfilled") return result.value;
+  const kept: number[] = [];
+  const skipped: SkippedImage[] = [];
+  settled.forEach((result, i) => {
+    const { imageIndex } = files[i];
+    if (result.status === "fulfilled") {
+      // Moves up where images before it were left out.
+      if (kept.length < i) buffer.copyWithin(kept.length * imageLength, i * imageLength, (i + 1) * imageLength);
+      kept.push(imageIndex);
+      return;
+    }
     // The first in order, not the first to fail.
     if (onBadImage === "error") throw result.reason;
-    const imageIndex = imageIndices[i];
-    return { imageIndex, name: images.info(imageIndex).name, reason: (result.reason as Error).message };
+    skipped.push({ imageIndex, name: images.info(imageIndex).name, reason: (result.reason as Error).message });
   });
-  const kept = imageIndices.filter((_, i) => loaded[i] instanceof Float32Array);
-  const pixels = new Float32Array(kept.length * 3 * vit.heightPx * vit.widthPx);
-  let position = 0;
-  for (const image of loaded) {
-    if (!(image instanceof Float32Array)) continue;
-    pixels.set(image, position);
-    position += image.length;
-  }
-  return { pixels, kept, skipped: loaded.filter((image) => !(image instanceof Float32Array)) as SkippedImage[] };
+  return { pixels: buffer.subarray(0, kept.length * imageLength), kept, skipped };
 }

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import type { SaeWeights } from "../../lib/compute/contract.ts";
 import { createWebGpuBackend, type WebGpuBackendOptions } from "../../lib/compute/webgpu/backend.ts";
-import { float16Bits, float16Value, writeFloat16 } from "../../lib/compute/webgpu/float16.ts";
+import { fromFloat16, toFloat16 } from "../../lib/runtime/float16.ts";
 import { jumpRelu, relu, scalarWeights, topK, withSae } from "../support/backend_case.ts";
 import { assertClose, assertCloseLatents, assertSameLatents } from "../support/numeric_assertions.ts";
 import {
@@ -18,38 +18,6 @@ import { findTestAdapter, openTestBackend } from "../support/software_adapter.ts
 const adapter = await findTestAdapter();
 const lacksFloat16 = !adapter?.features.has("shader-f16");
 if (adapter && lacksFloat16) console.error("SKIPPED: float16 on the device, this adapter has no shader-f16");
-
-Deno.test("float16Value() and float16Bits() are inverse for each of the 65536 patterns", () => {
-  for (let bits = 0; bits < 65536; bits++) {
-    const value = float16Value(bits);
-    if (Number.isNaN(value)) assert.ok(Number.isNaN(float16Value(float16Bits(value))));
-    else assert.equal(float16Bits(value), bits);
-  }
-});
-
-Deno.test("float16Bits() rounds to the nearest, ties to even", () => {
-  const cases: [value: number, rounded: number][] = [
-    [1, 1],
-    [-0.1, -0.0999755859375],
-    [2049, 2048],
-    [2051, 2052],
-    [2050.9, 2050],
-    [65519, 65504],
-    [65520, Infinity],
-    [-1e9, -Infinity],
-    [2 ** -24, 2 ** -24],
-    [2 ** -25, 0],
-    [1.5 * 2 ** -24, 2 ** -23],
-    [0.999 * 2 ** -14, 1023 * 2 ** -24],
-    [0.9999 * 2 ** -14, 2 ** -14],
-    [1e-45, 0],
-  ];
-  for (const [value, rounded] of cases) assert.equal(float16Value(float16Bits(value)), rounded, String(value));
-  assert.ok(Object.is(float16Value(float16Bits(-0)), -0));
-  const halves = new Uint16Array(4);
-  writeFloat16(Float32Array.of(1, -2), halves, 1);
-  assert.deepEqual([...halves], [0, 0x3c00, 0xc000, 0]);
-});
 
 Deno.test({
   name: "precision float16 gives the latents of the SAE whose encoder is rounded to 16 bits",
@@ -147,5 +115,5 @@ Deno.test("createWebGpuBackend() names the values that its options may have", as
 
 /** Weights as 16 bits hold them. */
 function rounded(weights: SaeWeights): SaeWeights {
-  return { ...weights, wEnc: weights.wEnc.map((weight) => float16Value(float16Bits(weight))) };
+  return { ...weights, wEnc: fromFloat16(toFloat16(weights.wEnc)) };
 }

@@ -151,3 +151,59 @@ Deno.test("readBatches() refuses layers and tokens that were not recorded", asyn
     await shards.close();
   });
 });
+
+Deno.test("readBatches() reads the next batch while the caller works on one", async () => {
+  await withRecording(async (directory) => {
+    const shards = await openShards(directory);
+    const asked: number[] = [];
+    function* order() {
+      for (const position of [4, 0, 7]) {
+        asked.push(position);
+        yield position;
+      }
+    }
+    const seen: number[] = [];
+    for await (const { imageIndices } of shards.readBatches({ layer: 0, order: order() })) {
+      seen.push(imageIndices[0]);
+      assert.deepEqual(asked.length, Math.min(3, seen.length + 1));
+    }
+    assert.deepEqual(seen, [8, 0, 14]);
+    await shards.close();
+  });
+});
+
+Deno.test("readBatches() hands out arrays that later batches leave as they are", async () => {
+  await withRecording(async (directory) => {
+    const shards = await openShards(directory);
+    for (const tokens of ["all", "patches", "cls"] as const) {
+      const [together, alone] = [await collect(shards.readBatches({ layer: 0, tokens })), [] as number[][]];
+      for (let position = 0; position < 9; position++) {
+        const [{ activations }] = await collect(shards.readBatches({ layer: 0, tokens, order: [position] }));
+        alone.push([...activations]);
+      }
+      assert.deepEqual(together.map(({ activations }) => [...activations]), alone);
+    }
+    await shards.close();
+  });
+});
+
+Deno.test("readBatches() gives the same from memory that is used again", async () => {
+  await withRecording(async (directory) => {
+    const shards = await openShards(directory);
+    // A smaller batch before a larger one, too.
+    const order = [8, 0, 3, 8, 5];
+    for (const tokens of ["all", "patches", "cls"] as const) {
+      const expected = await collect(shards.readBatches({ layer: 2, tokens, order }));
+      const seen: Float32Array[] = [];
+      const buffers = new Set<ArrayBufferLike>();
+      for await (const { activations } of shards.readBatches({ layer: 2, tokens, order, reuse: true })) {
+        seen.push(activations.slice());
+        buffers.add(activations.buffer);
+      }
+      assert.deepEqual(seen, expected.map(({ activations }) => activations), tokens);
+      // Two at a time, each made again once, as the first batch is the smaller.
+      assert.ok(buffers.size <= 3, `${buffers.size} buffers for ${tokens}`);
+    }
+    await shards.close();
+  });
+});

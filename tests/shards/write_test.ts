@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { rmSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { openShards } from "../../lib/shards/read.ts";
@@ -57,5 +58,22 @@ Deno.test("writeShards() says why it cannot write", async () => {
         message: `Cannot record shards: shardBytes must be above 0, current value is ${shardBytes}`,
       });
     }
+  });
+});
+
+Deno.test("writeShards() throws what went wrong while the model ran on", async () => {
+  await withFolder(async (folder) => {
+    const directory = join(folder, "shards");
+    const seen: number[] = [];
+    const recording = writeShards(await openSmallVit(), await openPictures(), {
+      ...smallOptions(directory),
+      onProgress: (done) => {
+        seen.push(done);
+        if (done === 2) rmSync(directory, { recursive: true });
+      },
+    });
+    await assert.rejects(recording, { name: "Error", message: /^Cannot write .*: its folder does not exist$/ });
+    // The first shard of 4 images cannot get its name; one batch more was in the model by then.
+    assert.ok(seen.at(-1)! <= 8, `${seen} images`);
   });
 });

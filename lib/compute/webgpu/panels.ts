@@ -7,7 +7,7 @@
 import { jumpReluFloors, type TokenWeights } from "../contract.ts";
 import type { GpuDevice } from "./device.ts";
 import type { Precision } from "./encode_kernel.ts";
-import { MAX_FLOAT16, writeFloat16 } from "./float16.ts";
+import { maxFloat16, toFloat16 } from "../../runtime/float16.ts";
 import { padToVec4 } from "./kernel.ts";
 
 /** A run of neighboring latents of the dictionary. */
@@ -137,13 +137,13 @@ function float32Writer(destination: ArrayBuffer): Writer {
 
 function float16Writer(destination: ArrayBuffer): Writer {
   const halves = new Uint16Array(destination);
-  return (source, at) => writeFloat16(source, halves, at);
+  return (source, at) => halves.set(toFloat16(source), at);
 }
 
 function checkFloat16(wEnc: Float32Array): void {
-  const large = wEnc.find((weight) => Math.abs(weight) > MAX_FLOAT16);
+  const large = wEnc.find((weight) => Math.abs(weight) > maxFloat16);
   if (large === undefined) return;
   throw new RangeError(
-    `Cannot load SAE: wEnc must stay within ±${MAX_FLOAT16} with precision float16, current value is ${large}`,
+    `Cannot load SAE: wEnc must stay within ±${maxFloat16} with precision float16, current value is ${large}`,
   );
 }
