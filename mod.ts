@@ -154,10 +154,10 @@ export {
   type MetricSpace,
   metricsTable,
   metricsToJson,
-} from "./lib/sae/metrics.ts";
-export type { MetricDefinition, MetricKey } from "./lib/sae/metric_formulas.ts";
-export type { MeasuredBatch } from "./lib/sae/metric_sums.ts";
-export { measureReconstruction, type Reconstruction } from "./lib/sae/reconstruction.ts";
+} from "./lib/sae/metrics/metrics.ts";
+export type { MetricDefinition, MetricKey } from "./lib/sae/metrics/formula.ts";
+export type { MeasuredBatch } from "./lib/sae/metrics/sums.ts";
+export { measureReconstruction, type Reconstruction } from "./lib/sae/metrics/reconstruction.ts";
 export {
   type ActivationVariant,
   type Candidate,
@@ -166,9 +166,9 @@ export {
   type Diagnosis,
   type ExpectedNumbers,
   type Verdict,
-} from "./lib/sae/doctor.ts";
-export type { NormalizationChoice, RuleChoice } from "./lib/sae/conventions.ts";
-export type { TrialResult } from "./lib/sae/trial.ts";
+} from "./lib/sae/doctor/doctor.ts";
+export type { NormalizationChoice, RuleChoice } from "./lib/sae/doctor/conventions.ts";
+export type { TrialResult } from "./lib/sae/doctor/trial.ts";
 export { fixNormalization } from "./lib/sae/fix_normalization.ts";
 export {
   type ActivationStatistics,
@@ -195,11 +195,11 @@ export {
   type TensorDtype,
   type TensorEntry,
   type TensorFile,
-} from "./lib/checkpoints/tensor_file.ts";
-export { type NamedTensor, readSafetensors, writeSafetensors } from "./lib/checkpoints/safetensors.ts";
-export { type NpyArray, type NpyData, readNpy } from "./lib/checkpoints/npy.ts";
-export { type AppendRows, type NpyWriterDtype, writeNpy, type WriteNpyOptions } from "./lib/checkpoints/npy_writer.ts";
-export { type AppendLatents, writeCsr, type WriteCsrOptions } from "./lib/checkpoints/csr_writer.ts";
+} from "./lib/tensors/tensor_file.ts";
+export { type NamedTensor, readSafetensors, writeSafetensors } from "./lib/tensors/safetensors.ts";
+export { type NpyArray, type NpyData, readNpy } from "./lib/tensors/npy.ts";
+export { type AppendRows, type NpyWriterDtype, writeNpy, type WriteNpyOptions } from "./lib/tensors/npy_writer.ts";
+export { type AppendLatents, writeCsr, type WriteCsrOptions } from "./lib/tensors/csr_writer.ts";
 export { writeSaev, type WriteSaevOptions } from "./lib/checkpoints/saev_writer.ts";
 export { writeClipScope, type WriteClipScopeOptions } from "./lib/checkpoints/clip_scope_writer.ts";
 

@@ -15,7 +15,7 @@ import { selectImages } from "../lib/images/select.ts";
 import type { ImageSource } from "../lib/images/source.ts";
 import { textTable } from "../lib/notebook/table.ts";
 import { loadSae } from "../lib/sae/load.ts";
-import { measureReconstruction } from "../lib/sae/reconstruction.ts";
+import { measureReconstruction } from "../lib/sae/metrics/reconstruction.ts";
 import { openShards } from "../lib/shards/read.ts";
 import { writeShards } from "../lib/shards/write.ts";
 import { saveSummary } from "../lib/summary/file.ts";

@@ -9,7 +9,7 @@ import process from "node:process";
 import { Command, InvalidArgumentError } from "commander";
 import { findPublicCheckpoint } from "../lib/registry/registry.ts";
 import { openBackend } from "../lib/compute/select.ts";
-import { type Candidate, diagnoseSae, type Diagnosis } from "../lib/sae/doctor.ts";
+import { type Candidate, diagnoseSae, type Diagnosis } from "../lib/sae/doctor/doctor.ts";
 import { folderSidecarName, sidecarSuffix, writeSidecar } from "../lib/sae/normalization_file.ts";
 import { configFileName } from "../lib/sae/save.ts";
 import type { TokenKind } from "../lib/shards/read.ts";

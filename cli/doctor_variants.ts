@@ -9,7 +9,7 @@ import { basename } from "node:path";
 import { openImages } from "../lib/images/open.ts";
 import type { ProgressCallback } from "../lib/notebook/progress.ts";
 import { openActivations } from "../lib/sae/activations.ts";
-import type { ActivationVariant } from "../lib/sae/doctor.ts";
+import type { ActivationVariant } from "../lib/sae/doctor/doctor.ts";
 import { checkSaeFits, type Sae } from "../lib/sae/sae.ts";
 import { openShards, type TokenKind } from "../lib/shards/read.ts";
 import type { GeluKind } from "../lib/vit/gelu.ts";

@@ -5,12 +5,12 @@
  */
 import { join } from "node:path";
 import { Command, Option } from "commander";
-import { writeCsr } from "../lib/checkpoints/csr_writer.ts";
-import { npyBytes, writeNpy } from "../lib/checkpoints/npy_writer.ts";
+import { writeCsr } from "../lib/tensors/csr_writer.ts";
+import { npyBytes, writeNpy } from "../lib/tensors/npy_writer.ts";
 import type { SparseLatents } from "../lib/compute/contract.ts";
 import { makeFolder, replaceFile } from "../lib/runtime/files.ts";
-import type { MeasuredBatch } from "../lib/sae/metric_sums.ts";
-import { metricsToJson } from "../lib/sae/metrics.ts";
+import type { MeasuredBatch } from "../lib/sae/metrics/sums.ts";
+import { metricsToJson } from "../lib/sae/metrics/metrics.ts";
 import { addMeasureOptions, type Measured, measureParts, nonFiniteLines, openParts } from "./measure.ts";
 import { type CommandContext, count, path, printResult } from "./report.ts";
 

@@ -7,7 +7,12 @@
 import { type Command, Option } from "commander";
 import { type BackendChoice, openBackend } from "../lib/compute/select.ts";
 import { type Activations, openActivations } from "../lib/sae/activations.ts";
-import { measureMetrics, type MeasureMetricsOptions, type Metrics, type MetricSpace } from "../lib/sae/metrics.ts";
+import {
+  measureMetrics,
+  type MeasureMetricsOptions,
+  type Metrics,
+  type MetricSpace,
+} from "../lib/sae/metrics/metrics.ts";
 import { checkSaeFits, type Sae } from "../lib/sae/sae.ts";
 import type { TokenKind } from "../lib/shards/read.ts";
 import { addSaeOptions, type ConventionFlags, loadNamedSae } from "./conventions.ts";

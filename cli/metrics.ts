@@ -5,7 +5,7 @@
  */
 import process from "node:process";
 import { Command } from "commander";
-import { metricsTable, metricsToJson } from "../lib/sae/metrics.ts";
+import { metricsTable, metricsToJson } from "../lib/sae/metrics/metrics.ts";
 import { describeSae } from "../lib/sae/sae.ts";
 import { textTable } from "../lib/notebook/table.ts";
 import { addMeasureOptions, measureParts, nonFiniteLines, openParts } from "./measure.ts";

@@ -9,7 +9,7 @@
  * @module
  */
 import type { SaeWeights } from "../compute/contract.ts";
-import { type TorchValue, writeTorchFile } from "./torch_writer.ts";
+import { type TorchValue, writeTorchFile } from "../tensors/torch_writer.ts";
 
 /** Options of {@linkcode writeClipScope}. */
 export interface WriteClipScopeOptions {

@@ -9,7 +9,7 @@ import type { ActivationRule, InputNormalization, SaeWeights } from "../compute/
 import type { HubOptions } from "../hub/hub.ts";
 import type { HookPoint } from "../vit/hooks.ts";
 import type { CheckpointConfig } from "./config.ts";
-import type { TensorFile } from "./tensor_file.ts";
+import type { TensorFile } from "../tensors/tensor_file.ts";
 
 /** A checkpoint that is open for its reader. */
 export interface Checkpoint {

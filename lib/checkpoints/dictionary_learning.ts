@@ -18,7 +18,7 @@ import {
 } from "./dictionary.ts";
 import { foldGate, measureInDecoderNorms } from "./latent_scale.ts";
 import { type RawWeights, readShaped, readWeights, type WeightNames } from "./raw_weights.ts";
-import type { TensorFile } from "./tensor_file.ts";
+import type { TensorFile } from "../tensors/tensor_file.ts";
 
 /** Names of the tensors of each class, of the decoder bias, and whether that is subtracted from the input. */
 const layouts = {

@@ -9,7 +9,7 @@
 import type { ActivationRule, InputNormalization } from "../compute/contract.ts";
 import type { Checkpoint, CheckpointDictionary, Decision, DictionaryOptions } from "./dictionary.ts";
 import { readShaped, readWeights } from "./raw_weights.ts";
-import type { TensorFile } from "./tensor_file.ts";
+import type { TensorFile } from "../tensors/tensor_file.ts";
 
 // Published matrices are beside one another in "model"; a bare state dict has no prefix.
 const prefix = "model.";

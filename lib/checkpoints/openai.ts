@@ -11,7 +11,7 @@
 import type { ActivationRule } from "../compute/contract.ts";
 import type { Checkpoint, CheckpointDictionary, Decision } from "./dictionary.ts";
 import { readWeights, type WeightNames } from "./raw_weights.ts";
-import type { TensorFile } from "./tensor_file.ts";
+import type { TensorFile } from "../tensors/tensor_file.ts";
 
 // What OpenAI adds to a token's deviation.
 const LAYER_NORM_EPSILON = 1e-5;

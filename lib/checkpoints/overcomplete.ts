@@ -12,7 +12,7 @@ import type { ActivationRule } from "../compute/contract.ts";
 import type { Checkpoint, CheckpointDictionary, Decision, DictionaryOptions } from "./dictionary.ts";
 import { scaleEncoder } from "./latent_scale.ts";
 import { type RawWeights, readShaped, readWeights } from "./raw_weights.ts";
-import type { TensorFile } from "./tensor_file.ts";
+import type { TensorFile } from "../tensors/tensor_file.ts";
 
 const dictionaryName = "dictionary._weights";
 const normalizations = ["l2", "max_l2", "l1", "max_l1", "identity"] as const;

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { TensorFile } from "./tensor_file.ts";
+import type { TensorFile } from "../tensors/tensor_file.ts";
 
 /** Weights as they came out of a file, row-major. They belong to the reader that asked for them. */
 export interface RawWeights {

@@ -19,7 +19,7 @@ import {
 } from "./dictionary.ts";
 import { foldGate, measureInDecoderNorms } from "./latent_scale.ts";
 import { type RawWeights, readShaped, readWeights } from "./raw_weights.ts";
-import type { TensorFile } from "./tensor_file.ts";
+import type { TensorFile } from "../tensors/tensor_file.ts";
 
 const architectures = ["standard", "topk", "jumprelu", "gated", "batchtopk", "matryoshka_batchtopk"] as const;
 const normalizations = ["none", "layer_norm", "constant_norm_rescale", "expected_average_only_in"] as const;

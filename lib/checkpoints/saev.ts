@@ -13,7 +13,7 @@
 import type { ActivationRule } from "../compute/contract.ts";
 import type { Checkpoint, CheckpointDictionary, Decision } from "./dictionary.ts";
 import { readShaped, readWeights } from "./raw_weights.ts";
-import type { TensorFile } from "./tensor_file.ts";
+import type { TensorFile } from "../tensors/tensor_file.ts";
 
 /** Newest generation of the JSON line that is known. */
 const newestSchema = 5;

@@ -8,7 +8,7 @@
  * @module
  */
 import { jumpReluFloors, type SaeWeights } from "../compute/contract.ts";
-import { type TorchValue, writeTorchFile } from "./torch_writer.ts";
+import { type TorchValue, writeTorchFile } from "../tensors/torch_writer.ts";
 
 /** Options of {@linkcode writeSaev}. */
 export interface WriteSaevOptions {

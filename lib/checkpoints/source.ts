@@ -6,8 +6,8 @@
  * @module
  */
 import type { HubOptions } from "../hub/hub.ts";
-import { type ByteSource, openByteSource } from "./byte_source.ts";
-import { openHttpSource } from "./http_source.ts";
+import { type ByteSource, openByteSource } from "../tensors/byte_source.ts";
+import { openHttpSource } from "../tensors/http_source.ts";
 
 /** A checkpoint that was found. */
 export interface CheckpointSource {

@@ -5,8 +5,8 @@
  * @module
  */
 import { stat } from "node:fs/promises";
-import { isNpyFile, openNpyRows } from "../checkpoints/npy_rows.ts";
-import { openTensorFile } from "../checkpoints/tensor_file.ts";
+import { isNpyFile, openNpyRows } from "../tensors/npy_rows.ts";
+import { openTensorFile } from "../tensors/tensor_file.ts";
 import { openShards, type TokenKind, tokenRange } from "../shards/read.ts";
 import { isSaevFolder, openSaevShards } from "../shards/saev.ts";
 

@@ -23,7 +23,7 @@ import { isSaeLens, readSaeLens } from "../checkpoints/sae_lens.ts";
 import { isSaev, readSaev } from "../checkpoints/saev.ts";
 import type { CheckpointSource } from "../checkpoints/source.ts";
 import { isSparsify, readSparsify } from "../checkpoints/sparsify.ts";
-import { readTensorFile, type TensorFile } from "../checkpoints/tensor_file.ts";
+import { readTensorFile, type TensorFile } from "../tensors/tensor_file.ts";
 import { isVitPrisma, readVitPrisma } from "../checkpoints/vit_prisma.ts";
 import type { ActivationRule, InputNormalization } from "../compute/contract.ts";
 import { findSidecar } from "./normalization_file.ts";

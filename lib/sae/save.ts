@@ -7,7 +7,7 @@
  */
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { writeSafetensors } from "../checkpoints/safetensors.ts";
+import { writeSafetensors } from "../tensors/safetensors.ts";
 import type { InputNormalization } from "../compute/contract.ts";
 import { makeFolder, replaceFile } from "../runtime/files.ts";
 import type { HookPoint } from "../vit/hooks.ts";

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
-import { openByteSource } from "../../lib/checkpoints/byte_source.ts";
-import { openTensorFile } from "../../lib/checkpoints/tensor_file.ts";
+import { openByteSource } from "../../lib/tensors/byte_source.ts";
+import { openTensorFile } from "../../lib/tensors/tensor_file.ts";
 import { readCheckpoint } from "../../lib/sae/checkpoint.ts";
-import { fixture } from "./expected_tensors.ts";
+import { fixture } from "../tensors/expected_tensors.ts";
 import { fixturePath } from "./run_sae.ts";
 
 /** Numbers in [0, below), the same each time (mulberry32). */

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
 import type { DictionaryOptions } from "../../lib/checkpoints/dictionary.ts";
-import { writeSafetensors } from "../../lib/checkpoints/safetensors.ts";
-import { openTensorFile } from "../../lib/checkpoints/tensor_file.ts";
+import { writeSafetensors } from "../../lib/tensors/safetensors.ts";
+import { openTensorFile } from "../../lib/tensors/tensor_file.ts";
 import { loadSae } from "../../lib/sae/load.ts";
 import type { Sae } from "../../lib/sae/sae.ts";
 import { fixturePath, readFixture, relativeError, run } from "./run_sae.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { readNpy } from "../../lib/checkpoints/npy.ts";
+import { readNpy } from "../../lib/tensors/npy.ts";
 import type { SaeWeights } from "../../lib/compute/contract.ts";
 import { createCpuBackend } from "../../lib/compute/cpu/backend.ts";
 

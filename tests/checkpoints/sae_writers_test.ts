@@ -5,11 +5,11 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { writeClipScope } from "../../lib/checkpoints/clip_scope_writer.ts";
 import { writeSaev } from "../../lib/checkpoints/saev_writer.ts";
-import { openTensorFile } from "../../lib/checkpoints/tensor_file.ts";
+import { openTensorFile } from "../../lib/tensors/tensor_file.ts";
 import type { ActivationRule, InputNormalization, SaeWeights } from "../../lib/compute/contract.ts";
 import { loadSae } from "../../lib/sae/load.ts";
 import { randomWeights } from "../support/reference.ts";
-import { loadWithTorch, python } from "./python_torch.ts";
+import { loadWithTorch, python } from "../tensors/python_torch.ts";
 
 const fixture = (name: string) => fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url));
 

@@ -7,7 +7,7 @@ import { diagnosisTable, doctorCommand } from "../../cli/doctor.ts";
 import { embeddedPaths } from "../../lib/embedded.ts";
 import { openImages } from "../../lib/images/open.ts";
 import { createCpuBackend } from "../../lib/compute/cpu/backend.ts";
-import { diagnoseSae } from "../../lib/sae/doctor.ts";
+import { diagnoseSae } from "../../lib/sae/doctor/doctor.ts";
 import { parseSidecar } from "../../lib/sae/normalization_file.ts";
 import { saveSae } from "../../lib/sae/save.ts";
 import { writeShards } from "../../lib/shards/write.ts";

@@ -3,10 +3,10 @@ import { mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { openByteSource } from "../../lib/checkpoints/byte_source.ts";
-import { readNpy } from "../../lib/checkpoints/npy.ts";
-import { npyHeader } from "../../lib/checkpoints/npy_writer.ts";
-import { locateZipEntry, readZipDirectory } from "../../lib/checkpoints/zip.ts";
+import { openByteSource } from "../../lib/tensors/byte_source.ts";
+import { readNpy } from "../../lib/tensors/npy.ts";
+import { npyHeader } from "../../lib/tensors/npy_writer.ts";
+import { locateZipEntry, readZipDirectory } from "../../lib/tensors/zip.ts";
 import { writeSidecar } from "../../lib/sae/normalization_file.ts";
 import { makeSae, runCli, startCli, withFolder } from "./support.ts";
 

@@ -3,8 +3,8 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { fittingTable } from "../../cli/metrics.ts";
-import { writeSafetensors } from "../../lib/checkpoints/safetensors.ts";
-import { metricDefinitions } from "../../lib/sae/metrics.ts";
+import { writeSafetensors } from "../../lib/tensors/safetensors.ts";
+import { metricDefinitions } from "../../lib/sae/metrics/metrics.ts";
 import { makeImages, makeSae, modelPath, runCli, withFolder } from "./support.ts";
 
 const fixture = (name: string) => fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url));

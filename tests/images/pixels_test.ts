@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { readNpy } from "../../lib/checkpoints/npy.ts";
+import { readNpy } from "../../lib/tensors/npy.ts";
 import { decodeImage, type RgbImage } from "../../lib/images/decode.ts";
 import { patchGridTransform } from "../../lib/images/family_transforms.ts";
 import { cropForDisplay, outputSize, toPixelValues } from "../../lib/images/pixels.ts";

@@ -2,12 +2,12 @@ import assert from "node:assert/strict";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { readNpy, readNpyHeader } from "../../lib/checkpoints/npy.ts";
-import { npyBytes, npyHeader, writeNpy } from "../../lib/checkpoints/npy_writer.ts";
-import { writeCsr } from "../../lib/checkpoints/csr_writer.ts";
-import { writeSafetensors } from "../../lib/checkpoints/safetensors.ts";
-import { openByteSource } from "../../lib/checkpoints/byte_source.ts";
-import { locateZipEntry, readZipDirectory } from "../../lib/checkpoints/zip.ts";
+import { readNpy, readNpyHeader } from "../../lib/tensors/npy.ts";
+import { npyBytes, npyHeader, writeNpy } from "../../lib/tensors/npy_writer.ts";
+import { writeCsr } from "../../lib/tensors/csr_writer.ts";
+import { writeSafetensors } from "../../lib/tensors/safetensors.ts";
+import { openByteSource } from "../../lib/tensors/byte_source.ts";
+import { locateZipEntry, readZipDirectory } from "../../lib/tensors/zip.ts";
 import { type BatchesOptions, openActivations, type OpenActivationsOptions } from "../../lib/sae/activations.ts";
 
 async function withFolder(use: (folder: string) => Promise<void>): Promise<void> {

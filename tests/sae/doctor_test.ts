@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { readNpy } from "../../lib/checkpoints/npy.ts";
+import { readNpy } from "../../lib/tensors/npy.ts";
 import { createCpuBackend } from "../../lib/compute/cpu/backend.ts";
 import { embeddedPaths } from "../../lib/embedded.ts";
-import { type ActivationVariant, diagnoseSae, type Diagnosis } from "../../lib/sae/doctor.ts";
+import { type ActivationVariant, diagnoseSae, type Diagnosis } from "../../lib/sae/doctor/doctor.ts";
 import { loadSae } from "../../lib/sae/load.ts";
-import { measureReconstruction } from "../../lib/sae/reconstruction.ts";
+import { measureReconstruction } from "../../lib/sae/metrics/reconstruction.ts";
 import { createSae, type Sae } from "../../lib/sae/sae.ts";
 import { dModel, hiddenNormalizations, hideConvention } from "./hidden_conventions.ts";
 

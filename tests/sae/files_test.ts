@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { readSafetensors, writeSafetensors } from "../../lib/checkpoints/safetensors.ts";
+import { readSafetensors, writeSafetensors } from "../../lib/tensors/safetensors.ts";
 import type { ActivationRule, InputNormalization } from "../../lib/compute/contract.ts";
 import { loadSae } from "../../lib/sae/load.ts";
 import { saveSae } from "../../lib/sae/save.ts";

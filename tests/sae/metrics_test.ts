@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { readNpy } from "../../lib/checkpoints/npy.ts";
+import { readNpy } from "../../lib/tensors/npy.ts";
 import type { SaeWeights } from "../../lib/compute/contract.ts";
 import { createCpuBackend } from "../../lib/compute/cpu/backend.ts";
 import { loadSae } from "../../lib/sae/load.ts";
-import { metricFormulas } from "../../lib/sae/metric_formulas.ts";
+import { metricFormulas } from "../../lib/sae/metrics/formulas.ts";
 import {
   measureMetrics,
   type MeasureMetricsOptions,
@@ -12,7 +12,7 @@ import {
   type Metrics,
   metricsTable,
   metricsToJson,
-} from "../../lib/sae/metrics.ts";
+} from "../../lib/sae/metrics/metrics.ts";
 import { randomFloats, randomWeights, referenceDecode, referenceEncode, seededRandom } from "../support/reference.ts";
 
 const fixtures = new URL("../fixtures/", import.meta.url);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { SaeWeights } from "../../lib/compute/contract.ts";
 import { createCpuBackend } from "../../lib/compute/cpu/backend.ts";
-import { measureReconstruction, type Reconstruction } from "../../lib/sae/reconstruction.ts";
+import { measureReconstruction, type Reconstruction } from "../../lib/sae/metrics/reconstruction.ts";
 import { randomFloats, randomWeights, referenceDecode, referenceEncode, seededRandom } from "../support/reference.ts";
 
 async function measure(weights: SaeWeights, batches: readonly Float32Array[]): Promise<Reconstruction> {

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { cp, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { openNpyRows } from "../../lib/checkpoints/npy_rows.ts";
+import { openNpyRows } from "../../lib/tensors/npy_rows.ts";
 import { openActivations } from "../../lib/sae/activations.ts";
 import type { TokenKind } from "../../lib/shards/read.ts";
 import { isSaevFolder, openSaevShards } from "../../lib/shards/saev.ts";

@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
-import { openTensorFile } from "../../lib/checkpoints/tensor_file.ts";
+import { openTensorFile } from "../../lib/tensors/tensor_file.ts";
 import type { PixelTransform } from "../../lib/images/transform.ts";
 import type { HookPoint } from "../../lib/vit/hooks.ts";
 import { openVit, type Vit } from "../../lib/vit/vit.ts";

@@ -10,7 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import sharp from "sharp";
-import { readNpy } from "../../lib/checkpoints/npy.ts";
+import { readNpy } from "../../lib/tensors/npy.ts";
 import type { ImageSource } from "../../lib/images/source.ts";
 import { bytesField, joinPieces, type Pieces, readFields, wireText } from "../../lib/onnx/wire.ts";
 

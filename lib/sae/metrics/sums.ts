@@ -6,7 +6,7 @@
  *
  * @module
  */
-import type { SparseLatents } from "../compute/contract.ts";
+import type { SparseLatents } from "../../compute/contract.ts";
 
 /** A mean over tokens of a ratio. A token whose denominator is 0 is left out: the ratio says nothing about it. */
 export class RatioMean {

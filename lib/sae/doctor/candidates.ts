@@ -10,8 +10,8 @@ import {
   ruleChoices,
   subtractChoices,
 } from "./conventions.ts";
-import type { Sae } from "./sae.ts";
-import type { ActivationStatistics } from "./statistics.ts";
+import type { Sae } from "../sae.ts";
+import type { ActivationStatistics } from "../statistics.ts";
 import type { TrialResult } from "./trial.ts";
 
 /** What the SAE's card says. */

@@ -4,8 +4,8 @@
  *
  * @module
  */
-import type { ActivationRule, Backend, LoadedSae, SaeWeights, SparseLatents } from "../compute/contract.ts";
-import { normalizeInput, restoreOutput } from "../compute/normalize.ts";
+import type { ActivationRule, Backend, LoadedSae, SaeWeights, SparseLatents } from "../../compute/contract.ts";
+import { normalizeInput, restoreOutput } from "../../compute/normalize.ts";
 import { narrowLatents, type NormalizationChoice, widerRule } from "./conventions.ts";
 
 /** What came out under one set of conventions. Errors are in the space of the activations as they were given. */

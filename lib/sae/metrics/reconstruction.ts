@@ -4,9 +4,10 @@
  *
  * @module
  */
-import type { LoadedSae } from "../compute/contract.ts";
-import { metricFormulas, type MetricKey } from "./metric_formulas.ts";
-import { checkMeasured, MetricSums } from "./metric_sums.ts";
+import type { LoadedSae } from "../../compute/contract.ts";
+import type { MetricKey } from "./formula.ts";
+import { metricFormulas } from "./formulas.ts";
+import { checkMeasured, MetricSums } from "./sums.ts";
 
 /** How well an SAE reconstructs some activations. */
 export interface Reconstruction {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import fc from "fast-check";
-import { type NamedTensor, readSafetensors, writeSafetensors } from "../../lib/checkpoints/safetensors.ts";
+import { type NamedTensor, readSafetensors, writeSafetensors } from "../../lib/tensors/safetensors.ts";
 
 const weights = {
   W_enc: { shape: [2, 3], data: Float32Array.of(1, 2, 3, 4, 5, 6) },

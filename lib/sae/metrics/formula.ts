@@ -1,15 +1,13 @@
 /**
- * Every published metric of an SAE: what it is called, its formula in words and in code, and whose convention it is. The
- * same name means different numbers in different papers, so none is given here without its formula.
+ * What a metric of an SAE is: a name, a formula in words and in code, and whose convention it is. The same name means
+ * different numbers in different papers, so none is given without its formula.
  *
  * Letters: activations `x`, reconstruction `x̂`, error `δ = x − x̂`, latents `f`; `mean` and `Σ` are over all tokens and
  * dimensions, `mean_t` over tokens and `Σ_d` over dimensions; `x̄` is the mean of each dimension over all tokens.
  *
  * @module
  */
-import { latentFormulas } from "./latent_formulas.ts";
-import type { MetricSums } from "./metric_sums.ts";
-import { reconstructionFormulas } from "./reconstruction_formulas.ts";
+import type { MetricSums } from "./sums.ts";
 
 /** Names of the metrics in code; on disk they are the same in snake_case. */
 export type MetricKey =
@@ -69,6 +67,3 @@ export interface MetricInputs {
 export interface MetricFormula extends MetricDefinition {
   compute(inputs: MetricInputs): number;
 }
-
-/** The metrics, in the order of the table. */
-export const metricFormulas: readonly MetricFormula[] = [...reconstructionFormulas, ...latentFormulas];

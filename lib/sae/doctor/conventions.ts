@@ -4,8 +4,14 @@
  *
  * @module
  */
-import type { ActivationRule, InputNormalization, SaeWeights, SparseLatents, TokenRule } from "../compute/contract.ts";
-import { type ActivationStatistics, normalizationFrom } from "./statistics.ts";
+import type {
+  ActivationRule,
+  InputNormalization,
+  SaeWeights,
+  SparseLatents,
+  TokenRule,
+} from "../../compute/contract.ts";
+import { type ActivationStatistics, normalizationFrom } from "../statistics.ts";
 
 /** A way to normalize activations. */
 export interface NormalizationChoice {

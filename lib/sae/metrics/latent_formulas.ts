@@ -4,8 +4,8 @@
  *
  * @module
  */
-import type { MetricFormula } from "./metric_formulas.ts";
-import { clipScopeActive } from "./metric_sums.ts";
+import type { MetricFormula } from "./formula.ts";
+import { clipScopeActive } from "./sums.ts";
 
 /** Below this density saev calls a latent almost dead. */
 const almostDead = 1e-7;

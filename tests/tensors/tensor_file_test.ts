@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openByteSource } from "../../lib/checkpoints/byte_source.ts";
-import { writeSafetensors } from "../../lib/checkpoints/safetensors.ts";
-import { openTensorFile } from "../../lib/checkpoints/tensor_file.ts";
-import { readRowsOf, readTensor } from "../../lib/checkpoints/tensor_layout.ts";
+import { openByteSource } from "../../lib/tensors/byte_source.ts";
+import { writeSafetensors } from "../../lib/tensors/safetensors.ts";
+import { openTensorFile } from "../../lib/tensors/tensor_file.ts";
+import { readRowsOf, readTensor } from "../../lib/tensors/tensor_layout.ts";
 import { assertTensors, expectedNumbers, fixture } from "./expected_tensors.ts";
 import { bytesOf } from "./make_zip.ts";
 

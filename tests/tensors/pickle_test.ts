@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { readPickle } from "../../lib/checkpoints/pickle.ts";
-import type { PickleGlobal } from "../../lib/checkpoints/pickle_machine.ts";
-import { PickleCutShort } from "../../lib/checkpoints/pickle_machine.ts";
+import { readPickle } from "../../lib/tensors/pickle.ts";
+import type { PickleGlobal } from "../../lib/tensors/pickle_machine.ts";
+import { PickleCutShort } from "../../lib/tensors/pickle_machine.ts";
 
 /** A pickle of opcodes and text, one byte a character. */
 const pickle = (text: string) => Uint8Array.from(text, (character) => character.charCodeAt(0));

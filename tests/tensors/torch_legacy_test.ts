@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { openTensorFile } from "../../lib/checkpoints/tensor_file.ts";
+import { openTensorFile } from "../../lib/tensors/tensor_file.ts";
 import { assertTensors, fixture } from "./expected_tensors.ts";
 import { bytesOf } from "./make_zip.ts";
 

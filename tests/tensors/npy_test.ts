@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { readFile } from "node:fs/promises";
-import { readNpy } from "../../lib/checkpoints/npy.ts";
+import { readNpy } from "../../lib/tensors/npy.ts";
 
 /** Bytes of an npy file as numpy writes them: header padded with spaces to a multiple of 64 bytes, then the numbers. */
 function npy(header: string, numbers: ArrayBufferView, options: { version?: number } = {}): Uint8Array {

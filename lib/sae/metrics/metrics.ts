@@ -5,11 +5,12 @@
  *
  * @module
  */
-import { type Backend, countTokens, type SaeWeights } from "../compute/contract.ts";
-import { largestCosine } from "../compute/cpu/coherence.ts";
-import { normalizeInput } from "../compute/normalize.ts";
-import { type MetricDefinition, metricFormulas, type MetricKey } from "./metric_formulas.ts";
-import { checkMeasured, type MeasuredBatch, MetricSums } from "./metric_sums.ts";
+import { type Backend, countTokens, type SaeWeights } from "../../compute/contract.ts";
+import { largestCosine } from "../../compute/cpu/coherence.ts";
+import { normalizeInput } from "../../compute/normalize.ts";
+import type { MetricDefinition, MetricKey } from "./formula.ts";
+import { metricFormulas } from "./formulas.ts";
+import { checkMeasured, type MeasuredBatch, MetricSums } from "./sums.ts";
 
 /**
  * Where activations and reconstructions are compared: `raw`, as the activations were given, or `normalized`, as the

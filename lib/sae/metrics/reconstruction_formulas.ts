@@ -4,8 +4,8 @@
  *
  * @module
  */
-import type { MetricFormula } from "./metric_formulas.ts";
-import type { MetricSums } from "./metric_sums.ts";
+import type { MetricFormula } from "./formula.ts";
+import type { MetricSums } from "./sums.ts";
 
 const total = (numbers: Float64Array) => numbers.reduce((sum, number) => sum + number, 0);
 const squaredError = ({ sumErrorSquares }: MetricSums) => total(sumErrorSquares);

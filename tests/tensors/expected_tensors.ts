@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { openTensorFile } from "../../lib/checkpoints/tensor_file.ts";
+import { openTensorFile } from "../../lib/tensors/tensor_file.ts";
 
 interface ExpectedTensor {
   readonly dtype: string;

@@ -6,8 +6,8 @@
  *
  * @module
  */
-import type { DictionaryOptions } from "../checkpoints/dictionary.ts";
-import type { Backend } from "../compute/contract.ts";
+import type { DictionaryOptions } from "../../checkpoints/dictionary.ts";
+import type { Backend } from "../../compute/contract.ts";
 import {
   allConventions,
   type Candidate,
@@ -17,15 +17,15 @@ import {
   rankCandidates,
 } from "./candidates.ts";
 import { widerRule } from "./conventions.ts";
-import type { Sidecar } from "./normalization_file.ts";
-import type { Sae } from "./sae.ts";
+import type { Sidecar } from "../normalization_file.ts";
+import type { Sae } from "../sae.ts";
 import {
   type ActivationStatistics,
   type ActivationStream,
   measureStatistics,
   normalizationFrom,
   sampleTokens,
-} from "./statistics.ts";
+} from "../statistics.ts";
 import { normalizeSample, openTrial, type Trial, type TrialResult } from "./trial.ts";
 import { findWarnings, judge, type Verdict } from "./verdict.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { areEqual, type Candidate, type ExpectedNumbers } from "./candidates.ts";
-import type { Sae } from "./sae.ts";
+import type { Sae } from "../sae.ts";
 
 /**
  * - `fits`: as it was read, on the activations given first.
