@@ -18,7 +18,23 @@ export function decodeSparse(latents: SparseLatents, weights: SaeWeights): Float
   const sums = new Float64Array(dModel);
   for (let token = 0; token < nTokens; token++) {
     sums.set(bDec);
-    for (let entry = offsets[token]; entry < offsets[token + 1]; entry++) {
+    const end = offsets[token + 1];
+    let entry = offsets[token];
+    // Four rows a pass: the sums are loaded and stored once for all of them.
+    for (; entry + 4 <= end; entry += 4) {
+      const a = values[entry];
+      const b = values[entry + 1];
+      const c = values[entry + 2];
+      const e = values[entry + 3];
+      const rowA = indices[entry] * dModel;
+      const rowB = indices[entry + 1] * dModel;
+      const rowC = indices[entry + 2] * dModel;
+      const rowE = indices[entry + 3] * dModel;
+      for (let d = 0; d < dModel; d++) {
+        sums[d] += a * wDec[rowA + d] + b * wDec[rowB + d] + c * wDec[rowC + d] + e * wDec[rowE + d];
+      }
+    }
+    for (; entry < end; entry++) {
       const row = indices[entry] * dModel;
       const value = values[entry];
       for (let d = 0; d < dModel; d++) sums[d] += value * wDec[row + d];
