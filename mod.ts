@@ -239,6 +239,7 @@ export {
 export {
   type DensityAgainstMeanOptions,
   type DensityHistogramOptions,
+  type LatentDensities,
   plotDensityAgainstMean,
   plotDensityHistogram,
 } from "./lib/figures/summary_plots.ts";
@@ -252,9 +253,21 @@ export {
   type LatentGridOptions,
   openGallery,
 } from "./lib/figures/gallery.ts";
+export { plotTraining, type TrainingPlotOptions, type TrainingRun } from "./lib/figures/training_plots.ts";
+export type { TrainingField, TrainingPoint } from "./lib/figures/training_point.ts";
+export { paretoFront, type ParetoPlotOptions, type ParetoRun, plotParetoFront } from "./lib/figures/pareto_plot.ts";
+export { type TrainingReportOptions, writeTrainingReport } from "./lib/figures/training_report.ts";
 export { writeAtlas, type WriteAtlasOptions, type WrittenAtlas } from "./lib/figures/atlas/atlas.ts";
 
 // Notebook: show things where the code runs.
+export {
+  type LiveFigure,
+  type LiveFigureOptions,
+  type LiveTraining,
+  liveTraining,
+  type LiveTrainingOptions,
+  openLiveFigure,
+} from "./lib/notebook/live.ts";
 export { type Display, openDisplay, show, type ShowOptions } from "./lib/notebook/display.ts";
 export { Html, html, type MediaOptions } from "./lib/notebook/media.ts";
 export {

@@ -84,8 +84,14 @@ export interface DensityHistogramOptions extends FigureOptions {
   bins?: number;
 }
 
+/** How often latents are active: a summary, or as much of one. */
+export interface LatentDensities {
+  readonly dSae: number;
+  latent(latent: number): { readonly nActive: number; readonly density: number };
+}
+
 /** Histogram over latents of log₁₀ density. Latents that were never active have no logarithm; the caption counts them. */
-export function plotDensityHistogram(summary: Summary, options: DensityHistogramOptions = {}): Figure {
+export function plotDensityHistogram(summary: LatentDensities, options: DensityHistogramOptions = {}): Figure {
   const { bins = 40 } = options;
   if (!Number.isInteger(bins) || bins < 1) {
     throw new RangeError(`Cannot draw density histogram: bins must be a positive integer, current value is ${bins}`);
@@ -134,8 +140,10 @@ export function plotDensityHistogram(summary: Summary, options: DensityHistogram
   }, words);
 }
 
-function aliveLatents(summary: Summary): LatentSummary[] {
-  const alive: LatentSummary[] = [];
+function aliveLatents<Latent extends { nActive: number }>(
+  summary: { dSae: number; latent(latent: number): Latent },
+): Latent[] {
+  const alive: Latent[] = [];
   for (let latent = 0; latent < summary.dSae; latent++) {
     const one = summary.latent(latent);
     if (one.nActive > 0) alive.push(one);
@@ -143,12 +151,10 @@ function aliveLatents(summary: Summary): LatentSummary[] {
   return alive;
 }
 
-function describeDead(summary: Summary, nAlive: number): string {
+function describeDead(summary: { dSae: number }, nAlive: number): string {
   const nDead = summary.dSae - nAlive;
-  const are = nDead === 1 ? "latent was" : "latents were";
-  return `${formatCount(nDead)} of ${formatCount(summary.dSae)} ${are} never active and ${
-    nDead === 1 ? "is" : "are"
-  } not shown.`;
+  const [were, are] = nDead === 1 ? ["was", "is"] : ["were", "are"];
+  return `${formatCount(nDead)} of ${formatCount(summary.dSae)} latents ${were} never active and ${are} not shown.`;
 }
 
 /** From a little below the smallest to a little above the largest value, but never above `limit`. */

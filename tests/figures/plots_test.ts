@@ -174,7 +174,7 @@ Deno.test("plotDensityHistogram() counts every alive latent once", async () => {
   };
   const figure = plotDensityHistogram(few, { bins: 5 });
   assert.equal(count(marks(figure.svg, "rect"), /<rect/g), 2);
-  assert.ok(texts(figure.svg).includes("1 of 4 latent was never active and is not shown."));
+  assert.ok(texts(figure.svg).includes("1 of 4 latents was never active and is not shown."));
   const { width, height } = await sharp(await toPng(figure)).metadata();
   assert.deepEqual([width, height], [1280, 720]);
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import sharp from "sharp";
-import type { TrainingPoint } from "../../lib/figures/training_plots.ts";
+import type { TrainingPoint } from "../../lib/figures/training_point.ts";
 import { liveTraining, openLiveFigure } from "../../lib/notebook/live.ts";
 import { type MimeBundle, openScreen, type RuntimeName, type Screen } from "../../lib/notebook/screen.ts";
 import { fakeDeno, fakeTslab } from "./fake_kernels.ts";
