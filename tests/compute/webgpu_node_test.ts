@@ -87,7 +87,7 @@ async function transpile(built: string): Promise<void> {
   const patterns = [
     "lib/compute/*.ts",
     "lib/compute/webgpu/*.ts",
-    "lib/runtime/gpu.ts",
+    "lib/runtime/{float16,gpu}.ts",
     "tests/support/*_case{,s}.ts",
     "tests/support/{numeric_assertions,reference}.ts",
   ];
