@@ -205,6 +205,25 @@ export { writeClipScope, type WriteClipScopeOptions } from "./lib/checkpoints/cl
 
 // Train.
 export { type TrainOptions, trainSae, type TrainStep } from "./lib/train/train.ts";
+export { makeTrainer, type Trainer, type TrainerOptions, type TrainerState } from "./lib/train/trainer.ts";
+export { type PresetName, presets } from "./lib/train/presets.ts";
+export type {
+  AuxK,
+  DeadRule,
+  ReconstructionLoss,
+  TrainActivation,
+  TrainInitialization,
+  TrainInput,
+  TrainOptimizer,
+  TrainPrefixes,
+  TrainRecipe,
+  TrainSchedule,
+} from "./lib/train/recipe.ts";
+export type { ParameterName, Parameters } from "./lib/train/parameters.ts";
+export type { FittedInput } from "./lib/train/center.ts";
+export type { OptimizerState } from "./lib/train/optimizer.ts";
+export type { AdamState } from "./lib/train/adam.ts";
+export type { MuonState } from "./lib/train/muon.ts";
 
 // Summary: one pass over all latents.
 export { summarizeImages, type SummarizeImagesOptions } from "./lib/summary/summarize_images.ts";

@@ -1,60 +1,66 @@
 /**
- * The forward product of training: pre-activations of a batch, with the top ones picked in the same onnxruntime graph.
+ * The forward product of training: pre-activations of a batch, by onnxruntime, a few tokens at a time, so that the
+ * dense rows are never all there.
  * The weights are inputs here, since they change at every step.
  *
  * @module
  */
 import { buildOnnx } from "../onnx/build.ts";
 import { createSession, loadOrt } from "../runtime/ort.ts";
-import type { Parameters } from "./parameters.ts";
-
-/** The `k` largest pre-activations of each token, in no order; shapes `[nTokens, k]`. */
-export interface TopPreActivations {
-  readonly values: Float32Array;
-  readonly latents: Int32Array;
-}
 
 /** The encoder of an SAE in training. */
 export interface Forward {
   /**
-   * The top `k` pre-activations of each token.
+   * Pre-activations `x · wEncᵀ + bias`.
    *
-   * @param centered Activations minus `bDec`, shape `[nTokens, dModel]`.
-   * @param bias Shape `[dSae]`: `bEnc`, or with −∞ for latents that are left out.
+   * @param x Shape `[nTokens, dModel]`.
+   * @param encoder `wEnc` of shape `[nLatents, dModel]`, `bias` of shape `[nLatents]`.
+   * @param take Called with rows of shape `[some tokens, nLatents]` in order; they are its only until it returns.
    */
-  top(centered: Float32Array, wEnc: Parameters["wEnc"], bias: Float32Array): Promise<TopPreActivations>;
+  run(
+    x: Float32Array,
+    encoder: { wEnc: Float32Array; bias: Float32Array },
+    take: (h: Float32Array, firstToken: number) => void,
+  ): Promise<void>;
   close(): Promise<void>;
 }
 
-/** Opens the forward product for a `k`. */
-export async function openForward(
-  shape: { dModel: number; dSae: number; k: number; threads: number },
-): Promise<Forward> {
-  const { dModel, dSae, k, threads } = shape;
+// Pre-activations of a piece: 16 MiB, small enough for caches to be of use, large enough for the product to be fast.
+const PIECE_NUMBERS = 2 ** 22;
+const MIN_PIECE_TOKENS = 64;
+
+/** Opens the forward product for activations of a width. */
+export async function openForward(shape: { dModel: number; threads: number }): Promise<Forward> {
+  const { dModel, threads } = shape;
   const { Tensor } = await loadOrt();
   const model = buildOnnx({
     inputs: [
       { name: "x", dims: ["n_tokens", dModel] },
-      { name: "w_enc", dims: [dSae, dModel] },
-      { name: "bias", dims: [dSae] },
+      { name: "w_enc", dims: ["n_latents", dModel] },
+      { name: "bias", dims: ["n_latents"] },
     ],
-    constants: [{ name: "k", dims: [1], data: BigInt64Array.of(BigInt(k)) }],
-    nodes: [
-      { op: "Gemm", inputs: ["x", "w_enc", "bias"], outputs: ["h"], attributes: { transB: 1 } },
-      { op: "TopK", inputs: ["h", "k"], outputs: ["values", "latents_64"], attributes: { sorted: 0 } },
-      { op: "Cast", inputs: ["latents_64"], outputs: ["latents"], attributes: { to: 6 } },
-    ],
-    outputs: ["values", "latents"],
+    constants: [],
+    nodes: [{ op: "Gemm", inputs: ["x", "w_enc", "bias"], outputs: ["h"], attributes: { transB: 1 } }],
+    outputs: ["h"],
   });
   const session = await createSession(model, { threads });
   return {
-    async top(centered, wEnc, bias) {
-      const results = await session.run({
-        x: new Tensor("float32", centered, [centered.length / dModel, dModel]),
-        w_enc: new Tensor("float32", wEnc, [dSae, dModel]),
-        bias: new Tensor("float32", bias, [dSae]),
-      });
-      return { values: results.values.data as Float32Array, latents: results.latents.data as Int32Array };
+    async run(x, { wEnc, bias }, take) {
+      const nLatents = bias.length;
+      const nTokens = x.length / dModel;
+      const pieceTokens = Math.max(MIN_PIECE_TOKENS, Math.floor(PIECE_NUMBERS / nLatents));
+      const weights = {
+        w_enc: new Tensor("float32", wEnc, [nLatents, dModel]),
+        bias: new Tensor("float32", bias, [nLatents]),
+      };
+      for (let first = 0; first < nTokens; first += pieceTokens) {
+        const piece = x.subarray(first * dModel, (first + pieceTokens) * dModel);
+        const { h } = await session.run({
+          x: new Tensor("float32", piece, [piece.length / dModel, dModel]),
+          ...weights,
+        });
+        take(h.data as Float32Array, first);
+      }
     },
     close: () => session.release(),
   };

@@ -1,25 +1,39 @@
 /**
- * Trains a TopK SAE on a recording, on the CPU: encode in onnxruntime, everything after it sparse.
+ * Trains an SAE on a recording, on the CPU, after a recipe: the loop over the data around a trainer.
  *
  * @module
  */
 import { createSae, type Sae } from "../sae/sae.ts";
 import { type Shards, type TokenKind, tokenRange } from "../shards/read.ts";
-import { createAdam } from "./adam.ts";
-import { openForward } from "./forward.ts";
-import { addAuxKGradients, addReconstructionGradients } from "./gradients.ts";
-import { initializeFromData, measureScale, normalizeRow, type Parameters, toWeights, zerosLike } from "./parameters.ts";
+import { measureScale } from "./center.ts";
+import { checkRecipe } from "./check_recipe.ts";
+import { type PresetName, presets } from "./presets.ts";
 import { seededRandom } from "./random.ts";
+import type { TrainRecipe } from "./recipe.ts";
 import { shuffledTokens } from "./shuffle.ts";
+import type { TrainStep } from "./step.ts";
+import { makeTrainer, type TrainerState } from "./trainer.ts";
 
-/** Options of {@linkcode trainSae}. */
+export type { TrainStep } from "./step.ts";
+
+/** Options of {@linkcode trainSae}. Numbers that are given take the place of the recipe's. */
 export interface TrainOptions {
   /** A recorded layer. */
   layer: number;
   /** Number of latents. */
   dSae: number;
-  /** Active latents a token. */
-  k: number;
+  /**
+   * How to train: the name of a preset, or a recipe.
+   *
+   * @default {"top-k"}
+   */
+  recipe?: PresetName | TrainRecipe;
+  /**
+   * Active latents a token, of recipes that have such a number.
+   *
+   * @default the recipe's
+   */
+  k?: number;
   /**
    * Tokens to train on.
    *
@@ -29,44 +43,44 @@ export interface TrainOptions {
   /**
    * Passes over the recording.
    *
-   * @default {3}
+   * @default the recipe's length: 3 epochs for "top-k"
    */
   epochs?: number;
   /**
    * Tokens a step.
    *
-   * @default {512}
+   * @default the recipe's: 512 for "top-k"
    */
   batchSize?: number;
   /**
-   * Highest learning rate; it rises over the first 5 % of the steps and falls along a cosine to zero.
+   * Highest learning rate.
    *
-   * @default {3e-4}
+   * @default the recipe's: 3e-4 for "top-k"
    */
   learningRate?: number;
   /**
    * A latent is dead once it has not fired for this many tokens.
    *
-   * @default {65536}
+   * @default the recipe's: 65,536 for "top-k"
    */
   deadAfterTokens?: number;
   /**
    * Dead latents that explain what is left over of a token (AuxK); 0 for none. Meant for long training: in one epoch on
-   * the embedded model, 32 left 175 of 1,536 latents dead, and 0 left 91.
+   * the embedded model, 32 left more latents dead than 0 did.
    *
-   * @default {0}
+   * @default the recipe's: 0 for "top-k"
    */
   kAux?: number;
   /**
    * Weight of that loss.
    *
-   * @default {1 / 32}
+   * @default the recipe's: 1 / 32 for "top-k"
    */
   auxWeight?: number;
   /**
    * Seed of every random choice. The same seed gives the same SAE.
    *
-   * @default {0}
+   * @default the recipe's: 0 for "top-k"
    */
   seed?: number;
   /**
@@ -75,175 +89,154 @@ export interface TrainOptions {
    * @default {0}
    */
   threads?: number;
+  /**
+   * State of an earlier run with the same options, to go on from with the same bits.
+   *
+   * @default the beginning
+   */
+  resume?: TrainerState;
   /** Stops between steps. */
   signal?: AbortSignal;
   /** Called after each step. */
   onStep?: (step: TrainStep) => void;
-}
-
-/** How training stands after a step. */
-export interface TrainStep {
-  /** Steps done. */
-  readonly step: number;
-  readonly nSteps: number;
-  /** Share of variance not explained on this step's batch. */
-  readonly normalizedMse: number;
-  /** Latents that have not fired for `deadAfterTokens`. */
-  readonly nDead: number;
-  readonly learningRate: number;
+  /**
+   * Steps between calls of `onCheckpoint`.
+   *
+   * @default {1000}
+   */
+  checkpointEvery?: number;
+  /** Called with the state of the run, which changes once it returns: write or copy it. */
+  onCheckpoint?: (state: TrainerState) => void | Promise<void>;
 }
 
 // Tokens that the start is measured and drawn from.
 const INIT_TOKENS = 65_536;
-const FIT_TOKENS = 4096;
-const WARM_UP_SHARE = 0.05;
-const DATA_SHARE = 0.8;
 
 /**
- * Trains a TopK SAE (ReLU after TopK, `bDec` subtracted from the input, decoder rows of length 1).
+ * Trains an SAE.
  *
  * @throws {RangeError} If the layer was not recorded, a number is out of its range, or the activations are not finite
  * numbers that vary.
  * @throws {Error} If the loss stops being a number.
  */
 export async function trainSae(shards: Shards, options: TrainOptions): Promise<Sae> {
-  const { dSae, k, tokens = "patches", epochs = 3, batchSize = 512, learningRate = 3e-4, seed = 0 } = options;
-  const { deadAfterTokens = 65_536, kAux = 0, auxWeight = 1 / 32, threads = 0, signal, onStep } = options;
-  if (!(Number.isInteger(k) && k >= 1 && k <= dSae)) {
-    throw new RangeError(`Cannot train SAE: k must be an integer between 1 and dSae ${dSae}, current value is ${k}`);
-  }
+  const { dSae, tokens = "patches", threads = 0, resume, signal, onStep, onCheckpoint } = options;
+  const { checkpointEvery = 1000 } = options;
+  const recipe = checkRecipe(chooseRecipe(options), dSae);
+  const { batchSize, length, seed } = recipe;
   const { metadata } = shards;
   const layer = shards.resolveLayer(options.layer);
-  const { d_model: dModel } = metadata;
-  const random = seededRandom(seed);
-  const stream = (size: number) => shuffledTokens(shards, { layer, tokens, batchSize: size, random, signal });
-
-  let first = new Float32Array(0);
-  for await (const batch of stream(INIT_TOKENS)) {
-    first = batch as Float32Array<ArrayBuffer>;
-    break;
-  }
-  const { mean, scale } = measureScale(first, dModel);
-  if (!(scale > 0 && Number.isFinite(scale))) {
-    throw new RangeError(
-      `Cannot train SAE: activations of layer ${layer} must be finite numbers that vary, their distance from the mean ` +
-        `is ${scale}`,
-    );
-  }
-  const scaledMean = mean.map((value) => value / scale);
-  const parameters = initializeFromData(first.map((value) => value / scale), scaledMean, {
-    dModel,
-    dSae,
-    dataShare: DATA_SHARE,
-    random,
-  });
-  // The scale makes the mean square of a dimension 1.
-  const variance = dModel;
-  const gradients = zerosLike(parameters);
-  const adam = createAdam(parameters);
-  const idleTokens = new Float64Array(dSae);
-  const forward = await openForward({ dModel, dSae, k, threads });
-  const auxForward = kAux > 0 ? await openForward({ dModel, dSae, k: Math.min(kAux, dSae), threads }) : undefined;
-
+  const dModel = metadata.d_model;
   const nTokens = metadata.n_images * tokenRange(metadata, tokens).count;
-  const nSteps = epochs * Math.ceil(nTokens / batchSize);
-  let step = 0;
+  const stepsPerEpoch = Math.ceil(nTokens / batchSize);
+  const nSteps = "epochs" in length ? length.epochs * stepsPerEpoch : Math.ceil(length.tokens / batchSize);
+  // Each pass has a seed of its own, so that a run goes on in the middle of one; number 0 is the look beforehand.
+  const stream = (pass: number, size: number) =>
+    shuffledTokens(shards, {
+      ...{ layer, tokens, batchSize: size, signal },
+      random: seededRandom(seed ^ Math.imul(pass, 0x9e3779b1)),
+    });
+
+  const trainer = await makeTrainer(recipe, {
+    ...{ dModel, dSae, nSteps, threads, state: resume },
+    sample: resume === undefined ? await readSample() : undefined,
+  });
   try {
-    await fitEncoderScale(first.subarray(0, FIT_TOKENS * dModel));
-    for (let epoch = 0; epoch < epochs; epoch++) {
-      for await (const x of stream(batchSize)) {
-        const rate = learningRate * schedule(step / nSteps);
-        const { normalizedMse, nDead } = await takeStep(x);
-        if (!Number.isFinite(normalizedMse)) {
-          const remedy = x.every(Number.isFinite)
-            ? `lower the learning rate from ${learningRate}`
-            : "the activations hold numbers that are not finite, record them again";
-          throw new Error(
-            `Cannot go on training: the loss must be a number, it is ${normalizedMse} at step ${step}; ${remedy}`,
-          );
-        }
-        removeParallel(parameters, gradients, dModel);
-        adam(gradients, rate);
-        for (let latent = 0; latent < dSae; latent++) normalizeRow(parameters.wDec, latent, dModel);
-        step++;
-        onStep?.({ step, nSteps, normalizedMse, nDead, learningRate: rate });
+    let step = resume?.step ?? 0;
+    while (step < nSteps) {
+      const pass = Math.floor(step / stepsPerEpoch);
+      let position = pass * stepsPerEpoch;
+      for await (const x of stream(pass + 1, batchSize)) {
+        if (position++ < step) continue;
+        const log = await trainer.step(x);
+        if (!Number.isFinite(log.loss)) throw notANumber(log, x, recipe);
+        step = log.step;
+        onStep?.(log);
+        if (step % checkpointEvery === 0) await onCheckpoint?.(trainer.state());
+        if (step === nSteps) break;
       }
     }
-  } finally {
-    await forward.close();
-    await auxForward?.close();
-  }
-  const weights = toWeights(parameters, { dModel, dSae, scale, rule: { kind: "topK", k, relu: true } });
-  return createSae(weights, {
-    model: { name: metadata.model.path.split(/[\\/]/).pop()!, sha256: metadata.model.sha256 },
-    layer,
-    hook: shards.hook,
-    tokens,
-    training: { epochs, batch_size: batchSize, learning_rate: learningRate, k_aux: kAux, aux_weight: auxWeight, seed },
-  });
-
-  /**
-   * Directions that point at data overlap, so a sum of k of them starts many times too long: shortens the encoder by
-   * the factor that reconstructs best.
-   */
-  async function fitEncoderScale(x: Float32Array): Promise<void> {
-    const centered = center(x);
-    const top = await forward.top(centered, parameters.wEnc, parameters.bEnc);
-    const residual = new Float32Array(x.length);
-    const terms = { centered, top, k, dModel, variance, residual, fired: () => {} };
-    addReconstructionGradients(parameters, zerosLike(parameters), terms);
-    let along = 0;
-    let squares = 0;
-    for (let i = 0; i < x.length; i++) {
-      const reconstruction = centered[i] - residual[i];
-      along += reconstruction * centered[i];
-      squares += reconstruction * reconstruction;
-    }
-    if (squares > 0) { for (let i = 0; i < parameters.wEnc.length; i++) parameters.wEnc[i] *= along / squares; }
-  }
-
-  function center(x: Float32Array): Float32Array {
-    const centered = new Float32Array(x.length);
-    for (let i = 0; i < x.length; i++) centered[i] = x[i] / scale - parameters.bDec[i % dModel];
-    return centered;
-  }
-
-  async function takeStep(x: Float32Array): Promise<{ normalizedMse: number; nDead: number }> {
-    const centered = center(x);
-    for (const array of Object.values(gradients)) array.fill(0);
-    const top = await forward.top(centered, parameters.wEnc, parameters.bEnc);
-    for (let latent = 0; latent < dSae; latent++) idleTokens[latent] += x.length / dModel;
-    const residual = new Float32Array(x.length);
-    const terms = { centered, dModel, variance, residual };
-    const normalizedMse = addReconstructionGradients(parameters, gradients, {
-      ...terms,
-      top,
-      k,
-      fired: (latent) => idleTokens[latent] = 0,
+    return createSae(trainer.weights(), {
+      model: { name: metadata.model.path.split(/[\\/]/).pop()!, sha256: metadata.model.sha256 },
+      layer,
+      hook: shards.hook,
+      tokens,
+      training: describeRecipe(recipe, options.recipe),
     });
-    const dead = idleTokens.map((idle) => idle >= deadAfterTokens ? 1 : 0);
-    const nDead = dead.reduce((total, isDead) => total + isDead, 0);
-    if (nDead > 0 && auxForward !== undefined) {
-      const bias = parameters.bEnc.map((value, latent) => dead[latent] === 1 ? value : -Infinity);
-      const auxTop = await auxForward.top(centered, parameters.wEnc, bias);
-      addAuxKGradients(parameters, gradients, { ...terms, top: auxTop, k: Math.min(kAux, dSae), weight: auxWeight });
+  } finally {
+    await trainer.close();
+  }
+
+  async function readSample(): Promise<Float32Array> {
+    for await (const sample of stream(0, INIT_TOKENS)) {
+      const { scale } = measureScale(sample, dModel);
+      if (scale > 0 && Number.isFinite(scale)) return sample;
+      throw new RangeError(
+        `Cannot train SAE: activations of layer ${layer} must be finite numbers that vary, their distance from the ` +
+          `mean is ${scale}`,
+      );
     }
-    return { normalizedMse, nDead };
+    throw new RangeError(`Cannot train SAE: the recording must hold tokens, it holds none`);
   }
 }
 
-/** Share of the highest learning rate at a point of the run, 0 to 1. */
-function schedule(progress: number): number {
-  if (progress < WARM_UP_SHARE) return progress / WARM_UP_SHARE;
-  return 0.5 * (1 + Math.cos(Math.PI * (progress - WARM_UP_SHARE) / (1 - WARM_UP_SHARE)));
+/** The recipe that options ask for. */
+function chooseRecipe(options: TrainOptions): TrainRecipe {
+  const { recipe: chosen = "top-k", k, epochs, kAux, auxWeight } = options;
+  if (typeof chosen === "string" && !Object.hasOwn(presets, chosen)) {
+    const names = Object.keys(presets).join(", ");
+    throw new RangeError(`Cannot train SAE: recipe must be one of ${names}, current value is ${chosen}`);
+  }
+  const recipe = typeof chosen === "string" ? presets[chosen] : chosen;
+  const { activation, auxK = presets["top-k"].auxK!, dead, optimizer } = recipe;
+  if (k !== undefined && !("k" in activation)) {
+    throw new RangeError(
+      `Cannot train SAE: the activation of a recipe with k must be one of topK, batchTopK, current value is ` +
+        activation.kind,
+    );
+  }
+  return {
+    ...recipe,
+    activation: k === undefined ? activation : { ...activation, k } as TrainRecipe["activation"],
+    ...(kAux !== undefined || auxWeight !== undefined || recipe.auxK
+      ? { auxK: { ...auxK, k: kAux ?? auxK.k, weight: auxWeight ?? auxK.weight } }
+      : {}),
+    dead: { ...dead, afterTokens: options.deadAfterTokens ?? dead.afterTokens },
+    optimizer: { ...optimizer, learningRate: options.learningRate ?? optimizer.learningRate },
+    batchSize: options.batchSize ?? recipe.batchSize,
+    length: epochs === undefined ? recipe.length : { epochs },
+    seed: options.seed ?? recipe.seed,
+  };
 }
 
-/** Takes out of each decoder row's gradient what would change its length only. */
-function removeParallel(parameters: Parameters, gradients: Parameters, dModel: number): void {
-  const { wDec } = parameters;
-  for (let row = 0; row < wDec.length; row += dModel) {
-    let along = 0;
-    for (let i = row; i < row + dModel; i++) along += wDec[i] * gradients.wDec[i];
-    for (let i = row; i < row + dModel; i++) gradients.wDec[i] -= along * wDec[i];
-  }
+/** What a file says of a recipe. */
+function describeRecipe(recipe: TrainRecipe, chosen: TrainOptions["recipe"] = "top-k"): Record<string, unknown> {
+  const { length, batchSize, optimizer, auxK, seed } = recipe;
+  return {
+    recipe: typeof chosen === "string" ? chosen : inSnakeCase(recipe),
+    ...inSnakeCase(length) as Record<string, number>,
+    batch_size: batchSize,
+    learning_rate: optimizer.learningRate,
+    ...(auxK && { k_aux: auxK.k, aux_weight: auxK.weight }),
+    seed,
+  };
+}
+
+function inSnakeCase(value: unknown): unknown {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, inner]) => [
+      name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+      inSnakeCase(inner),
+    ]),
+  );
+}
+
+function notANumber(log: TrainStep, x: Float32Array, recipe: TrainRecipe): Error {
+  const remedy = x.every(Number.isFinite)
+    ? `lower the learning rate from ${recipe.optimizer.learningRate}`
+    : "the activations hold numbers that are not finite, record them again";
+  return new Error(
+    `Cannot go on training: the loss must be a number, it is ${log.loss} at step ${log.step - 1}; ${remedy}`,
+  );
 }

@@ -1,59 +1,13 @@
 import assert from "node:assert/strict";
-import {
-  initializeFromData,
-  measureScale,
-  normalizeRow,
-  type Parameters,
-  toWeights,
-} from "../../lib/train/parameters.ts";
+import { normalizeRow, type Parameters, toWeights } from "../../lib/train/parameters.ts";
 import { seededRandom } from "../../lib/train/random.ts";
 import { randomFloats, referencePreActivations } from "../support/reference.ts";
-
-Deno.test("measureScale() gives the mean and the distance from it, over tokens and dimensions", () => {
-  // Around (1, 10): (±3, ±4) and (±3, ∓4).
-  const { mean, scale } = measureScale(Float32Array.of(4, 14, -2, 6, 4, 6, -2, 14), 2);
-  assert.deepEqual([...mean], [1, 10]);
-  assert.equal(scale, Math.sqrt((9 + 16) / 2));
-});
-
-Deno.test("measureScale() keeps its digits far from zero", () => {
-  const { mean, scale } = measureScale(Float32Array.of(2 ** 20 + 1, 2 ** 20 - 1), 1);
-  assert.deepEqual([mean[0], scale], [2 ** 20, 1]);
-});
 
 Deno.test("normalizeRow() makes one row of length 1, and leaves a row of zeros", () => {
   const matrix = Float32Array.of(3, 4, 6, 8, 0, 0);
   normalizeRow(matrix, 1, 2);
   normalizeRow(matrix, 2, 2);
   assert.deepEqual(matrix, Float32Array.of(3, 4, 0.6, 0.8, 0, 0));
-});
-
-Deno.test("initializeFromData() begins with directions of length 1 that point at data", () => {
-  const dModel = 4;
-  // Points along the four axes, seen from the mean.
-  const mean = Float32Array.of(1, 2, 3, 4);
-  const x = Float32Array.from({ length: 40 * dModel }, (_, i) => {
-    const [token, d] = [Math.floor(i / dModel), i % dModel];
-    return mean[d] + (token % dModel === d ? 5 : 0);
-  });
-  const before = x.slice();
-  const start = initializeFromData(x, mean, { dModel, dSae: 4, dataShare: 1, random: seededRandom(1) });
-  assert.deepEqual(x, before);
-  assert.deepEqual(start.bDec, mean);
-  assert.deepEqual(start.wEnc, start.wDec);
-  assert.deepEqual(start.bEnc, new Float32Array(4));
-  // What one direction explains is never drawn again, so that the four rows are the four axes.
-  const rows = Array.from(
-    { length: 4 },
-    (_, latent) => [...start.wDec.subarray(4 * latent, 4 * latent + 4)].indexOf(1),
-  );
-  assert.deepEqual(rows.sort(), [0, 1, 2, 3]);
-  const blended = initializeFromData(x, mean, { dModel, dSae: 9, dataShare: 0.8, random: seededRandom(1) });
-  for (let latent = 0; latent < 9; latent++) {
-    const row = [...blended.wDec.subarray(4 * latent, 4 * latent + 4)];
-    assert.ok(Math.abs(Math.hypot(...row) - 1) < 1e-6);
-    assert.ok(Math.max(...row) > 0.9 && Math.max(...row) < 1, String(row));
-  }
 });
 
 Deno.test("toWeights() sees activations as they are, and means what the model of scaled ones meant", () => {
@@ -67,7 +21,7 @@ Deno.test("toWeights() sees activations as they are, and means what the model of
   };
   const before = structuredClone(parameters);
   const rule = { kind: "topK", k: 2, relu: true } as const;
-  const weights = toWeights(parameters, { dModel, dSae, scale, rule });
+  const weights = toWeights(parameters, { dModel, dSae, scale, rule, subtractBDec: true });
   assert.deepEqual(parameters, before);
   assert.deepEqual([weights.dModel, weights.dSae, weights.subtractBDec, weights.rule], [dModel, dSae, true, rule]);
   const x = randomFloats(nTokens * dModel, random, { scale: 10 });

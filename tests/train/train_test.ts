@@ -4,11 +4,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createCpuBackend } from "../../lib/compute/cpu/backend.ts";
 import { saveSae } from "../../lib/sae/save.ts";
-import { measureReconstruction } from "../../lib/sae/reconstruction.ts";
+import { measureReconstruction } from "../../lib/sae/metrics/reconstruction.ts";
 import type { Sae } from "../../lib/sae/sae.ts";
 import { openShards, type Shards } from "../../lib/shards/read.ts";
+import { presets } from "../../lib/train/presets.ts";
 import { seededRandom } from "../../lib/train/random.ts";
 import { type TrainOptions, trainSae, type TrainStep } from "../../lib/train/train.ts";
+import type { TrainerState } from "../../lib/train/trainer.ts";
 import { writeTinyRecording } from "../summary/tiny_recording.ts";
 
 const dModel = 16;
@@ -151,6 +153,7 @@ Deno.test("trainSae() says what it made, with decoder rows of length 1", async (
       hook: "residPost",
       tokens: "patches",
     });
+    assert.equal(record?.recipe, "top-k");
     assert.deepEqual([record?.epochs, record?.batch_size, record?.learning_rate, record?.seed], [2, 128, 1e-2, 1]);
     for (let latent = 0; latent < 48; latent++) {
       const length = Math.hypot(...sae.wDec.subarray(latent * dModel, (latent + 1) * dModel));
@@ -234,5 +237,66 @@ Deno.test("trainSae() refuses k out of range and layers that were not recorded, 
       onStep: ({ step }) => step === 2 && controller.abort(),
     });
     await assert.rejects(stopped, { name: "AbortError" });
+  });
+});
+
+Deno.test("trainSae() follows a recipe by its name or as data, and numbers take the place of the recipe's", async () => {
+  await withShards(training.subarray(0, 400 * dModel), async (shards) => {
+    const { k: _, deadAfterTokens: _dead, kAux: _aux, ...rest } = options;
+    const relu = await trainSae(shards, { ...rest, recipe: "saev", epochs: 1 });
+    assert.deepEqual([relu.rule, relu.subtractBDec], [{ kind: "relu" }, false]);
+    assert.deepEqual(relu.provenance.training, {
+      recipe: "saev",
+      epochs: 1,
+      batch_size: 128,
+      learning_rate: 1e-2,
+      seed: 1,
+    });
+    const recipe = { ...presets["clip-scope"], length: { tokens: 300 }, batchSize: 100 } as const;
+    const steps: TrainStep[] = [];
+    const scope = await trainSae(shards, {
+      layer: 3,
+      dSae: 48,
+      k: 5,
+      recipe,
+      threads: 1,
+      onStep: (step) => steps.push(step),
+    });
+    assert.deepEqual(scope.rule, { kind: "topK", k: 5, relu: false });
+    assert.deepEqual(scope.normalization, { kind: "batch", epsilon: 1e-6 });
+    assert.deepEqual(steps.map(({ nSteps, nTokens }) => [nSteps, nTokens]), [[3, 100], [3, 200], [3, 300]]);
+    const record = scope.provenance.training!.recipe as Record<string, unknown>;
+    assert.deepEqual(record.activation, { kind: "topK", k: 5, relu: false });
+    assert.deepEqual(record.dead, { after_tokens: 10_000_000, above: 1e-3, counts_firing_batch: true });
+    await assert.rejects(trainSae(shards, { ...options, recipe: "saev" }), {
+      name: "RangeError",
+      message:
+        "Cannot train SAE: the activation of a recipe with k must be one of topK, batchTopK, current value is relu",
+    });
+    await assert.rejects(trainSae(shards, { ...options, recipe: "fast" as "saev" }), {
+      name: "RangeError",
+      message: /^Cannot train SAE: recipe must be one of top-k, saev-2025-02, saev, .*, current value is fast$/,
+    });
+  });
+});
+
+Deno.test("trainSae() goes on from a checkpoint with the same bits, also in the middle of an epoch", async () => {
+  await withShards(training.subarray(0, 1000 * dModel), async (shards) => {
+    const states: TrainerState[] = [];
+    const checkpoints = {
+      checkpointEvery: 11,
+      onCheckpoint: (s: TrainerState) => void states.push(structuredClone(s)),
+    };
+    const steps: TrainStep[] = [];
+    const onStep = (step: TrainStep) => steps.push(step);
+    const whole = await trainSae(shards, { ...options, epochs: 3, ...checkpoints, onStep });
+    assert.deepEqual(states.map(({ step }) => step), [11, 22]);
+    for (const resume of states) {
+      const rest: TrainStep[] = [];
+      const { step } = resume;
+      const resumed = await trainSae(shards, { ...options, epochs: 3, resume, onStep: (log) => rest.push(log) });
+      assert.deepEqual(rest, steps.slice(step));
+      assert.deepEqual(await weightsBytes(resumed), await weightsBytes(whole));
+    }
   });
 });

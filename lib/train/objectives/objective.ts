@@ -1,0 +1,62 @@
+/**
+ * What an architecture adds to training: which pre-activations count, what latents they become, how slopes come back
+ * through them, and what is punished. Everything else is the same for all.
+ *
+ * @module
+ */
+import type { ActivationRule } from "../../compute/contract.ts";
+import type { LatentEntries } from "../entries.ts";
+import type { Parameters } from "../parameters.ts";
+import type { TrainActivation } from "../recipe.ts";
+import type { Selection } from "../select.ts";
+import { gatedObjective } from "./gated.ts";
+import { jumpReluObjective } from "./jump_relu.ts";
+import { batchTopKObjective, reluObjective, topKObjective } from "./plain.ts";
+
+/** Slopes of the loss along the entries of one latent, `start` to `end`. */
+export interface LatentSlopes {
+  readonly latent: number;
+  readonly start: number;
+  readonly end: number;
+  /** Along values when given, along pre-activations when handed back. */
+  readonly slopes: Float32Array;
+  /** Along gates, where there are any. */
+  readonly gateSlopes: Float32Array | undefined;
+  /** Weight of the sparsity loss for one token. */
+  readonly pull: number;
+}
+
+/** An architecture with its parameters. */
+export interface Objective {
+  /** Takes the pre-activations of one batch. */
+  select(nTokens: number): Selection;
+  /** Fills in the values of entries, and sees a batch go by where it keeps a running threshold. */
+  activate(entries: LatentEntries, position: { step: number }): void;
+  /** Gates that have to reconstruct on their own, one an entry. */
+  gates?(entries: LatentEntries): Float32Array;
+  /** What is punished, summed over tokens. */
+  penalty(entries: LatentEntries): number;
+  /** Carries slopes back through one latent, and adds to the gradients of its biases and thresholds. */
+  addSlopes(entries: LatentEntries, along: LatentSlopes, gradients: Parameters): void;
+  /** What the latents are, once trained. */
+  rule(): ActivationRule;
+  /** Running threshold of BatchTopK: 0 where there is none yet. */
+  threshold: number;
+}
+
+/** Parameters that an architecture has beyond the four of every SAE. */
+export function extraParameters(activation: TrainActivation, dSae: number): Partial<Parameters> {
+  if (activation.kind === "jumpRelu") {
+    return { logThreshold: new Float32Array(dSae).fill(Math.log(activation.initialThreshold)) };
+  }
+  return activation.kind === "gated" ? { rMag: new Float32Array(dSae), bMag: new Float32Array(dSae) } : {};
+}
+
+/** The objective of a recipe. */
+export function makeObjective(activation: TrainActivation, parameters: Parameters): Objective {
+  const dSae = parameters.bEnc.length;
+  if (activation.kind === "relu") return reluObjective(dSae);
+  if (activation.kind === "topK") return topKObjective(activation, dSae);
+  if (activation.kind === "batchTopK") return batchTopKObjective(activation, dSae);
+  return activation.kind === "jumpRelu" ? jumpReluObjective(activation, parameters) : gatedObjective(parameters);
+}

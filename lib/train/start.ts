@@ -1,0 +1,78 @@
+/**
+ * The beginning of a run: the input measured, the parameters made.
+ *
+ * @module
+ */
+import { normalizeInput } from "../compute/normalize.ts";
+import { reconstruct } from "./decode.ts";
+import { fitInput } from "./center.ts";
+import { encodeBatch, encoderInput } from "./encode.ts";
+import type { Forward } from "./forward.ts";
+import { initializeParameters } from "./initialize.ts";
+import { extraParameters, makeObjective } from "./objectives/objective.ts";
+import { parameterNames, type Parameters } from "./parameters.ts";
+import type { TrainRecipe } from "./recipe.ts";
+import type { TrainerOptions, TrainerState } from "./trainer.ts";
+import type { Workspace } from "./workspace.ts";
+
+interface Tools {
+  readonly forward: Forward;
+  readonly workspace: Workspace;
+  readonly random: () => number;
+}
+
+// Tokens that the length of the encoder is fitted on.
+const FIT_TOKENS = 4096;
+
+/**
+ * State before the first step, but for the optimizer.
+ *
+ * @throws {TypeError} If there is nothing to begin from.
+ */
+export async function beginTraining(
+  recipe: TrainRecipe,
+  options: TrainerOptions & Tools,
+): Promise<Omit<TrainerState, "optimizer" | "random">> {
+  const { dModel, dSae, sample, start, random } = options;
+  const none = { step: 0, nTokens: 0, threshold: 0, idleTokens: new Float64Array(dSae) };
+  const extra = extraParameters(recipe.activation, dSae);
+  const input = start?.normalization
+    ? { normalization: start.normalization, foldedScale: 1 }
+    : fitInput(recipe.input, sample, dModel);
+  if (start !== undefined) {
+    const given = parameterNames(start.parameters).map((name) => [name, start.parameters[name]!.slice()]);
+    return { ...none, input, parameters: { ...extra, ...Object.fromEntries(given) } };
+  }
+  if (sample === undefined) throw new TypeError("Cannot train SAE: sample, start or state must be given, none is");
+  const { x } = normalizeInput(sample, { dModel, normalization: input.normalization });
+  const parameters = { ...initializeParameters(recipe.initialization, x, { dModel, dSae, random }), ...extra };
+  if (recipe.initialization.fitScale) {
+    await fitEncoderScale(parameters, x.subarray(0, FIT_TOKENS * dModel), recipe, options);
+  }
+  return { ...none, input, parameters };
+}
+
+/**
+ * Directions that point at data overlap, so a sum of many of them starts many times too long: shortens the encoder by
+ * the factor that reconstructs best.
+ */
+async function fitEncoderScale(
+  parameters: Parameters,
+  x: Float32Array,
+  { activation, subtractBDec }: TrainRecipe,
+  { forward, workspace }: Tools,
+): Promise<void> {
+  const { wEnc, bDec } = parameters;
+  const dModel = bDec.length;
+  const encoded = encoderInput(x, { bDec, subtractBDec });
+  const objective = makeObjective(activation, parameters);
+  const entries = await encodeBatch(encoded, { forward, objective, parameters });
+  const reconstruction = reconstruct({ workspace, parameters, entries, nTokens: x.length / dModel });
+  let [along, squares] = [0, 0];
+  for (let i = 0; i < x.length; i++) {
+    const explained = reconstruction[i] - bDec[i % dModel];
+    along += explained * (x[i] - bDec[i % dModel]);
+    squares += explained * explained;
+  }
+  if (squares > 0) { for (let i = 0; i < wEnc.length; i++) wEnc[i] *= along / squares; }
+}
