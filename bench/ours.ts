@@ -135,6 +135,8 @@ const tasks: Record<string, Task> = {
 
   async first_latent(folder) {
     let nLatents = 0;
+    // As the peer imports PyTorch before its clock starts.
+    await loadOrt();
     const result = await timed(async () => {
       const sae = await loadSae(join(folder, "sae.pt"));
       const backend = await createCpuBackend({ threads });

@@ -112,7 +112,8 @@ async function readLayout(source: ByteSource, start: number): Promise<TensorLayo
     return archive === undefined ? readNpzLayout(source, entries) : readTorchZipLayout(source, { entries, archive });
   }
   if (isPickle(head)) return readTorchLegacyLayout(source, { start });
-  throw damaged(source.name, `the file must be torch, safetensors or npz, it begins with bytes ${[...head].join(" ")}`);
+  const found = head.length === 0 ? "it is empty" : `it begins with bytes ${[...head].join(" ")}`;
+  throw damaged(source.name, `the file must be torch, safetensors or npz, ${found}`);
 }
 
 const isZip = (head: Uint8Array) => head[0] === 0x50 && head[1] === 0x4b && head[2] === 3 && head[3] === 4;
