@@ -239,7 +239,7 @@ Deno.test("openTensorFile() says why a file cannot be opened", async () => {
 Deno.test("openTensorFile() refuses bytes of other formats", async () => {
   const refuses = (bytes: Uint8Array, required: string) =>
     assert.rejects(openTensorFile(bytes), { name: "SyntaxError", message: `Cannot read tensor file: ${required}` });
-  await refuses(new Uint8Array(0), "the file must be torch, safetensors or npz, it begins with bytes ");
+  await refuses(new Uint8Array(0), "the file must be torch, safetensors or npz, it is empty");
   await refuses(bytesOf('{"schema": 5}'), "its first line must be a header of at most 65536 bytes, it does not end");
   await refuses(bytesOf("{\xff}\nPK"), "its first line must be UTF-8 text");
   await refuses(bytesOf("{}\nPK"), "the file must be torch, safetensors or npz, it begins with bytes 80 75");
