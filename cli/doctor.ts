@@ -28,9 +28,9 @@ import {
 } from "./report.ts";
 
 const help = `
-Checkpoints leave out how activations were normalized, whether b_dec is subtracted, and which rule follows. All of it is
-tried, on every kind of activations that is given; what reconstructs them best is what the SAE was trained with. The
-table marks what the SAE was read with by *.
+Checkpoints leave out how activations were normalized, whether b_dec is subtracted, and which rule
+follows. All of it is tried, on every kind of activations that is given; what reconstructs them best
+is what the SAE was trained with. The table marks what the SAE was read with by *.
 
 Examples:
   deno run -A cli.ts doctor --sae sae.pt --activations x.npy

@@ -15,7 +15,8 @@ import { addMeasureOptions, type Measured, measureParts, nonFiniteLines, openPar
 import { type CommandContext, count, path, printResult } from "./report.ts";
 
 const example = `
-Writes latents.npy [nTokens, dSae] (or latents.npz with --sparse), reconstruction.npy [nTokens, dModel], metrics.json.
+Writes latents.npy [nTokens, dSae] (or latents.npz with --sparse), reconstruction.npy
+[nTokens, dModel], and metrics.json.
 
 Examples:
   deno run -A cli.ts encode --sae checkpoints/sae.pt --activations activations.npy --out out/latents

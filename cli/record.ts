@@ -18,6 +18,7 @@ import {
   jsonOption,
   layerList,
   path,
+  pixelSize,
   printResult,
   stepProgress,
   threadCount,
@@ -51,6 +52,7 @@ export function recordCommand({ signal, steps }: CommandContext): Command {
     .addOption(
       new Option("--gelu <form>", "run the MLPs with this form of GELU instead of the file's").choices(geluKinds),
     )
+    .option("--image-size <px>", "size to run a model at that takes several, such as 518 or 448x672", pixelSize)
     .option("--batch-size <n>", "images a batch", count, 32)
     .addOption(
       new Option("--dtype <type>", "how numbers are stored; float16 takes half the space, and keeps 11 bits of each")
@@ -65,9 +67,15 @@ export function recordCommand({ signal, steps }: CommandContext): Command {
     .addOption(jsonOption())
     .addHelpText("after", example)
     .action(async (options) => {
-      const { json, threads, family, gelu } = options;
+      const { json, threads, family, gelu, imageSize } = options;
       const images = await openImages(options.images);
-      const vit = await openVit(options.model, { threads, family, gelu, hub: hubOptions({ signal, steps }, { json }) });
+      const vit = await openVit(options.model, {
+        threads,
+        family,
+        gelu,
+        imageSize,
+        hub: hubOptions({ signal, steps }, { json }),
+      });
       const progress = stepProgress("Record", { steps, json, unit: "images" });
       const metadata = await writeShards(vit, images, {
         directory: options.out,

@@ -47,6 +47,16 @@ export function layerNumber(text: string): number {
   return Number(text);
 }
 
+/** Parses a size in pixels: `518` for a square, `448x672` for width by height. */
+export function pixelSize(text: string): { widthPx: number; heightPx: number } {
+  const sides = /^(\d{1,5})(?:x(\d{1,5}))?$/.exec(text);
+  const [widthPx, heightPx] = [Number(sides?.[1]), Number(sides?.[2] ?? sides?.[1])];
+  if (!(widthPx > 0 && heightPx > 0)) {
+    return refuse("It must be a size in pixels, such as 518, or 448x672 for width by height.");
+  }
+  return { widthPx, heightPx };
+}
+
 /** Parses layers separated by commas; -1 is the last. */
 export function layerList(text: string): number[] {
   return integers(text) ?? refuse("It must be integers separated by commas, such as 3,5 or -1.");

@@ -19,6 +19,16 @@ Deno.test("main() --help of every command goes to stdout, within 100 columns, an
   for (const command of commands) assert.match(stdout, new RegExp(`^ {2}${command} \\[options\\]`, "m"));
 });
 
+Deno.test("main() --help of the commands on SAEs fits 100 columns, and ends with an example", async () => {
+  for (const command of ["saes", "describe", "doctor", "encode", "metrics", "convert"]) {
+    const { status, stdout, stderr } = await runCli(command, "--help");
+    assert.deepEqual({ status, stderr }, { status: 0, stderr: "" });
+    assert.match(stdout, new RegExp(`^Usage: sparsight ${command} `));
+    assert.match(stdout, new RegExp(`Examples?:\n {2}deno run -A cli\\.ts ${command}`));
+    for (const line of stdout.split("\n")) assert.ok(line.length <= 100, line);
+  }
+});
+
 Deno.test("main() --version prints the version of the package", async () => {
   assert.deepEqual(await runCli("--version"), { status: 0, stdout: denoConfig.version + "\n", stderr: "" });
 });
@@ -50,6 +60,8 @@ const wrongUsage: [args: string[], message: RegExp][] = [
   [[...record, "--layers", ""], /'' is invalid/],
   [[...record, "--batch-size", "0"], /'0' is invalid\. It must be an integer of 1 or more\.$/],
   [[...record, "--batch-size", "99999999999999999999"], /It must be an integer of 1 or more\.$/],
+  [[...record, "--image-size", "big"], /'big' is invalid\. It must be a size in pixels, such as 518, or 448x672/],
+  [[...record, "--image-size", "0x64"], /'0x64' is invalid\. It must be a size in pixels/],
   [[...record, "--shard-mb", "big"], /'big' is invalid\. It must be an integer of 1 or more\.$/],
   [[...record, "--threads", "-2"], /'-2' is invalid\. It must be an integer from 0 to 256\.$/],
   [[...record, "--threads", "100000"], /'100000' is invalid\. It must be an integer from 0 to 256\.$/],
