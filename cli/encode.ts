@@ -20,7 +20,7 @@ Writes latents.npy [nTokens, dSae] (or latents.npz with --sparse), reconstructio
 
 Examples:
   deno run -A cli.ts encode --sae checkpoints/sae.pt --activations activations.npy --out out/latents
-  deno run -A cli.ts encode --sae sae.pt --activations x.npy --sparse --rule topk --k 32 --no-subtract-b-dec --out out`;
+  deno run -A cli.ts encode --sae sae.pt --activations x.npy --rule topk --k 32 --sparse --out out`;
 
 const reconstructionName = "reconstruction.npy";
 const metricsName = "metrics.json";
