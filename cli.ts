@@ -17,16 +17,20 @@ import { recordCommand } from "./cli/record.ts";
 import { saesCommand } from "./cli/registry.ts";
 import { type CommandContext, printJsonError, reportError } from "./cli/report.ts";
 import { summarizeCommand } from "./cli/summarize.ts";
+import { sweepCommand } from "./cli/sweep.ts";
+import { trainCommand } from "./cli/train.ts";
 
 const usageError = 2;
 
 /** Commands that go on where they stopped. */
-const resumable = new Set(["record", "demo"]);
+const resumable = new Set(["record", "train", "sweep", "demo"]);
 
 /** In the order in which they are likely to be wanted. */
 const commands = [
   demoCommand,
   recordCommand,
+  trainCommand,
+  sweepCommand,
   summarizeCommand,
   atlasCommand,
   saesCommand,

@@ -205,6 +205,10 @@ export { writeClipScope, type WriteClipScopeOptions } from "./lib/checkpoints/cl
 
 // Train.
 export { type TrainOptions, trainSae, type TrainStep } from "./lib/train/train.ts";
+export { type RunStep, type TrainedRun, trainRun, type TrainRunOptions } from "./lib/runs/run.ts";
+export { type SweepRun, type SweptRun, trainSweep, type TrainSweepOptions } from "./lib/runs/sweep.ts";
+export { expandSweep } from "./lib/runs/sweep_config.ts";
+export type { RecipeOptions } from "./lib/train/choose_recipe.ts";
 export { makeTrainer, type Trainer, type TrainerOptions, type TrainerState } from "./lib/train/trainer.ts";
 export { type PresetName, presets } from "./lib/train/presets.ts";
 export type {

@@ -148,9 +148,7 @@ export function reportError(
   const { signal, json, isResumable } = options;
   const isInterrupt = signal.aborted && error === signal.reason;
   const message = isInterrupt
-    ? `Stopped. ${
-      isResumable ? "What was recorded is kept: run the same command again to go on" : "Nothing was written"
-    }`
+    ? `Stopped. ${isResumable ? "What is done is kept: run the same command again to go on" : "Nothing was written"}`
     : oneLine((error as Error)?.message || String(error));
   console.error(isInterrupt ? message : `error: ${message}`);
   if (json) printJsonError(message);

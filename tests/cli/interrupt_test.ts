@@ -6,7 +6,7 @@ import { openShards } from "../../lib/shards/read.ts";
 import { makeImages, makeSae, modelPath, runCli, startCli, withFolder } from "./support.ts";
 
 const nothingWritten = "Stopped. Nothing was written\n";
-const stopped = "Stopped. What was recorded is kept: run the same command again to go on\n";
+const stopped = "Stopped. What is done is kept: run the same command again to go on\n";
 const copies = 30;
 const nImages = 24 * copies;
 

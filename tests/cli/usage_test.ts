@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import denoConfig from "../../deno.json" with { type: "json" };
 import { runCli } from "./support.ts";
 
-const commands = ["demo", "record", "summarize", "atlas"];
+const commands = ["demo", "record", "train", "sweep", "summarize", "atlas"];
 
 Deno.test("main() --help of every command goes to stdout, within 100 columns, and names its options", async () => {
   for (const command of commands) {

@@ -1,0 +1,223 @@
+/**
+ * A training run in a folder, as whoever trains sees it: it is told of each step and of the state after it, writes the
+ * log and the checkpoints, and at the end the SAE, its metrics on held-out images and the report.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { writeTrainingReport } from "../figures/training_report.ts";
+import { replaceFile } from "../runtime/files.ts";
+import { loadSae } from "../sae/load.ts";
+import { type Metrics, metricsToJson } from "../sae/metrics/metrics.ts";
+import { describeRule, type Sae } from "../sae/sae.ts";
+import { saveSae } from "../sae/save.ts";
+import type { Shards } from "../shards/read.ts";
+import { writeTrainerState } from "./checkpoint.ts";
+import { chooseRecipe, type RecipeOptions } from "../train/choose_recipe.ts";
+import { watchDivergence } from "./divergence.ts";
+import { checkHeldOut, measureHeldOut } from "./held_out.ts";
+import { openRunLog, readRunLog, type RunStep, startClock } from "./log.ts";
+import {
+  describeRun,
+  identifyRecording,
+  openRunFolder,
+  readJson,
+  runFiles,
+  type RunResult,
+  type RunSettings,
+} from "./run_folder.ts";
+import type { TrainStep } from "../train/step.ts";
+import type { TrainOptions } from "../train/train.ts";
+import type { TrainerState } from "../train/trainer.ts";
+
+/** A finished run. */
+export interface TrainedRun {
+  /** What was trained. */
+  readonly sae: Sae;
+  /** The log. */
+  readonly steps: readonly RunStep[];
+  /** Time spent on it, that before stops included, in seconds. */
+  readonly seconds: number;
+  /** Metrics on held-out tokens, as `metrics.json` has them. */
+  readonly metrics?: Readonly<Record<string, unknown>>;
+  /** Step that this call began at. */
+  readonly startedAt: number;
+  /** Whether there was nothing left to do. */
+  readonly wasFinished: boolean;
+}
+
+/** Options of `trainRun()`: those of `trainSae()`, and where and how often things are written. */
+export interface TrainRunOptions extends RecipeOptions, Pick<TrainOptions, "layer" | "dSae" | "tokens" | "threads"> {
+  /** Folder of the run; made if it is missing. A stopped run in it goes on. */
+  directory: string;
+  /**
+   * Steps between lines of the log. The first and the last step are always there.
+   *
+   * @default {25}
+   */
+  logEvery?: number;
+  /**
+   * Steps between checkpoints: a killed run loses at most so many.
+   *
+   * @default {500}
+   */
+  checkpointEvery?: number;
+  /**
+   * Recording of other images by the same model, to measure the SAE on at the end.
+   *
+   * @default none
+   */
+  heldOut?: Shards;
+  /** Stops between steps. A checkpoint is written first. */
+  signal?: AbortSignal;
+  /** Called after each step. */
+  onStep?: (step: RunStep) => void;
+}
+
+/** Options of {@linkcode openRun}. */
+export interface OpenRunOptions extends TrainRunOptions {
+  /**
+   * Seed of the order of the tokens.
+   *
+   * @default the recipe's
+   */
+  dataSeed?: number;
+}
+
+/** A run that is open. */
+export interface OpenRun {
+  /** Where to go on. */
+  readonly state?: TrainerState;
+  /** What there is, if nothing is left to do. */
+  readonly finished?: TrainedRun;
+  /**
+   * Takes a step down, and tells how long it took.
+   *
+   * @throws {Error} If the loss is not finite, or the error grows without end.
+   */
+  addStep(step: TrainStep): RunStep;
+  /** Takes the state after it down, as far as its turn has come. Throws where the signal has aborted. */
+  addState(state: TrainerState): Promise<void>;
+  /** Writes a checkpoint of the last step if it was stopped by its signal. Call it where training threw. */
+  keep(error: unknown): Promise<void>;
+  /** Writes all that a finished run has. */
+  finish(sae: Sae): Promise<TrainedRun>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a run in its folder.
+ *
+ * @throws {RangeError} If an option is out of range, or held-out activations are of another model, layer or width.
+ * @throws {Error} If the folder holds another run or cannot be written.
+ */
+export async function openRun(shards: Shards, options: OpenRunOptions): Promise<OpenRun> {
+  const { directory, logEvery = 25, checkpointEvery = 500, heldOut, signal } = options;
+  for (const [name, value] of Object.entries({ logEvery, checkpointEvery })) {
+    if (Number.isInteger(value) && value >= 1) continue;
+    throw new RangeError(`Cannot train SAE: ${name} must be an integer of 1 or more, current value is ${value}`);
+  }
+  const at = (file: keyof typeof runFiles) => join(directory, runFiles[file]);
+  const settings = describeRun(shards, { ...options, logEvery });
+  const { optimizer, dead } = chooseRecipe(options);
+  const heldOutId = heldOut === undefined ? null : identifyRecording(heldOut);
+  if (heldOut !== undefined) checkHeldOut(heldOut, shards, settings);
+  const { state, result } = await openRunFolder(directory, settings);
+  const isFinished = result && (heldOutId === null || result.held_out?.sha256 === heldOutId.sha256);
+  const startedAt = state?.step ?? 0;
+  const log = await openRunLog(at("log"), { lastStep: isFinished ? Infinity : startedAt });
+  const { steps } = log;
+  const checkDivergence = watchDivergence(steps, optimizer.learningRate);
+  const clock = startClock(steps.at(-1));
+  let latest: { step: RunStep; state?: TrainerState } | undefined;
+  let savedStep = startedAt;
+  const save = async (state: TrainerState) => {
+    // A checkpoint must not be ahead of its log, even if the power fails.
+    await log.sync();
+    await writeTrainerState(at("checkpoint"), state);
+    savedStep = state.step;
+  };
+  return {
+    state,
+    finished: isFinished ? await readFinished(directory, result) : undefined,
+    addStep(trained) {
+      const step = { ...trained, ...clock.read(trained.nTokens) };
+      checkDivergence(step);
+      latest = { step };
+      options.onStep?.(step);
+      return step;
+    },
+    async addState(state) {
+      const { step } = latest!;
+      latest = { step, state };
+      const isLast = step.step === step.nSteps;
+      if (step.step === 1 || step.step % logEvery === 0 || isLast) {
+        await log.add(step);
+        clock.mark(step.nTokens);
+      }
+      if (step.step % checkpointEvery === 0 || isLast) await save(state);
+      signal?.throwIfAborted();
+    },
+    async keep(error) {
+      const isStopped = signal?.aborted && error === signal.reason;
+      // Between steps the arrays of the latest state are those of its step.
+      if (isStopped && latest?.state !== undefined && latest.state.step > savedStep) await save(latest.state);
+    },
+    async finish(sae) {
+      await saveSae(sae, at("sae"));
+      const { layer, tokens } = settings;
+      const { threads } = options;
+      const metrics = heldOut &&
+        await measureHeldOut(sae, heldOut, { layer, tokens, deadWindowTokens: dead.afterTokens, threads, signal });
+      const metricsJson = metrics && metricsToJson(metrics);
+      if (metricsJson) await replaceFile(at("metrics"), toText(metricsJson));
+      await writeReport(at("report"), { sae, steps, settings, metrics });
+      const { nSteps, nTokens, seconds } = steps[steps.length - 1];
+      const result: RunResult = { n_steps: nSteps, n_tokens: nTokens, seconds, held_out: heldOutId };
+      await replaceFile(at("result"), toText(result));
+      return { sae, steps, seconds, metrics: metricsJson, startedAt, wasFinished: false };
+    },
+    close: () => log.close(),
+  };
+}
+
+async function readFinished(directory: string, result: RunResult): Promise<TrainedRun> {
+  return {
+    sae: await loadSae(join(directory, runFiles.sae)),
+    steps: await readRunLog(join(directory, runFiles.log)),
+    seconds: result.seconds,
+    metrics: result.held_out ? await readJson(join(directory, runFiles.metrics)) : undefined,
+    startedAt: result.n_steps,
+    wasFinished: true,
+  };
+}
+
+/** The page about a run. */
+async function writeReport(
+  path: string,
+  run: { sae: Sae; steps: readonly RunStep[]; settings: RunSettings; metrics?: Metrics },
+): Promise<void> {
+  const { sae, steps, settings, metrics } = run;
+  const { layer, recording, name, tokens } = settings;
+  await writeTrainingReport(path, {
+    points: steps,
+    dSae: sae.dSae,
+    densities: metrics?.density,
+    facts: {
+      Recipe: name,
+      Dictionary: `${sae.dSae} latents, ${describeRule(sae.rule)}`,
+      Activations: `layer ${layer}, ${tokens} of ${recording.n_images} images`,
+      Seconds: Math.round(steps[steps.length - 1].seconds),
+      ...(metrics && {
+        "Held-out tokens": metrics.nTokens,
+        "Held-out normalized MSE": metrics.normalizedMse.toPrecision(4),
+        "Held-out L0": metrics.l0.toPrecision(4),
+        "Held-out dead latents": metrics.nDead,
+      }),
+    },
+  });
+}
+
+function toText(value: unknown): string {
+  return JSON.stringify(value, undefined, 2) + "\n";
+}

@@ -1,0 +1,41 @@
+/**
+ * A training run on disk: a folder with a log that grows, checkpoints to go on from with the same bits, and at the end
+ * the SAE, its metrics on held-out images and a report. Asked for again, a run that was stopped goes on, whatever
+ * stopped it, and one that is finished is handed out as it is.
+ *
+ * @module
+ */
+import type { Shards } from "../shards/read.ts";
+import { openRun, type TrainedRun, type TrainRunOptions } from "./open_run.ts";
+import { trainSae } from "../train/train.ts";
+
+export type { RunStep } from "./log.ts";
+export type { TrainedRun, TrainRunOptions } from "./open_run.ts";
+
+/**
+ * Trains an SAE in a folder, or goes on with it. When `signal` aborts, a checkpoint is written first.
+ *
+ * @throws {RangeError} As `trainSae()` does, or if held-out activations are of another model, layer or width.
+ * @throws {Error} If the folder holds another run or cannot be written, or the loss stops being a number or grows without
+ *   end.
+ */
+export async function trainRun(shards: Shards, options: TrainRunOptions): Promise<TrainedRun> {
+  const run = await openRun(shards, options);
+  try {
+    if (run.finished) return run.finished;
+    const sae = await trainSae(shards, {
+      ...options,
+      resume: run.state,
+      onStep: (step) => void run.addStep(step),
+      // Most states are not written, but each is where a signal may find the run.
+      checkpointEvery: 1,
+      onCheckpoint: run.addState,
+    });
+    return await run.finish(sae);
+  } catch (error) {
+    await run.keep(error);
+    throw error;
+  } finally {
+    await run.close();
+  }
+}
