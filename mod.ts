@@ -209,7 +209,8 @@ export { type RunStep, type TrainedRun, trainRun, type TrainRunOptions } from ".
 export { type SweepRun, type SweptRun, trainSweep, type TrainSweepOptions } from "./lib/runs/sweep.ts";
 export { expandSweep } from "./lib/runs/sweep_config.ts";
 export type { RecipeOptions } from "./lib/train/choose_recipe.ts";
-export { makeTrainer, type Trainer, type TrainerOptions, type TrainerState } from "./lib/train/trainer.ts";
+export { makeTrainer, type Trainer } from "./lib/train/trainer.ts";
+export type { TrainerOptions, TrainerState } from "./lib/train/start.ts";
 export { type PresetName, presets } from "./lib/train/presets.ts";
 export type {
   AuxK,

@@ -12,7 +12,7 @@ import { damaged, openByteSource } from "../tensors/byte_source.ts";
 import { bytesPerNumber } from "../tensors/dtypes.ts";
 import { readSafetensorsLayout } from "../tensors/safetensors.ts";
 import { type ParameterName, parameterNames, type Parameters } from "../train/parameters.ts";
-import type { TrainerState } from "../train/trainer.ts";
+import type { TrainerState } from "../train/start.ts";
 
 type Numbers = Float32Array | Float64Array;
 

@@ -28,7 +28,7 @@ import {
 } from "./run_folder.ts";
 import type { TrainStep } from "../train/step.ts";
 import type { TrainOptions } from "../train/train.ts";
-import type { TrainerState } from "../train/trainer.ts";
+import type { TrainerState } from "../train/start.ts";
 
 /** A finished run. */
 export interface TrainedRun {

@@ -13,7 +13,7 @@ import { readTrainerState } from "./checkpoint.ts";
 import { checkRecipe } from "../train/check_recipe.ts";
 import { chooseRecipe, inSnakeCase, type RecipeOptions } from "../train/choose_recipe.ts";
 import type { TrainOptions } from "../train/train.ts";
-import type { TrainerState } from "../train/trainer.ts";
+import type { TrainerState } from "../train/start.ts";
 
 /** Names of the files in the folder of a run. */
 export const runFiles = {

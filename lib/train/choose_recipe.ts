@@ -4,23 +4,67 @@
  *
  * @module
  */
-import { presets } from "./presets.ts";
+import { type PresetName, presets } from "./presets.ts";
 import type { TrainRecipe } from "./recipe.ts";
-import type { TrainOptions } from "./train.ts";
 
-/** The part of the options that changes a recipe. */
-export type RecipeOptions = Pick<
-  TrainOptions,
-  | "recipe"
-  | "k"
-  | "epochs"
-  | "batchSize"
-  | "learningRate"
-  | "deadAfterTokens"
-  | "kAux"
-  | "auxWeight"
-  | "seed"
->;
+/** How to train. Numbers that are given take the place of the recipe's. */
+export interface RecipeOptions {
+  /**
+   * How to train: the name of a preset, or a recipe.
+   *
+   * @default {"top-k"}
+   */
+  recipe?: PresetName | TrainRecipe;
+  /**
+   * Active latents a token, of recipes that have such a number.
+   *
+   * @default the recipe's
+   */
+  k?: number;
+  /**
+   * Passes over the recording.
+   *
+   * @default the recipe's length: 3 epochs for "top-k"
+   */
+  epochs?: number;
+  /**
+   * Tokens a step.
+   *
+   * @default the recipe's: 512 for "top-k"
+   */
+  batchSize?: number;
+  /**
+   * Highest learning rate.
+   *
+   * @default the recipe's: 3e-4 for "top-k"
+   */
+  learningRate?: number;
+  /**
+   * A latent is dead once it has not fired for this many tokens.
+   *
+   * @default the recipe's: 65,536 for "top-k"
+   */
+  deadAfterTokens?: number;
+  /**
+   * Dead latents that explain what is left over of a token (AuxK); 0 for none. Meant for long training: in one epoch on
+   * the embedded model, 32 left more latents dead than 0 did.
+   *
+   * @default the recipe's: 0 for "top-k"
+   */
+  kAux?: number;
+  /**
+   * Weight of that loss.
+   *
+   * @default the recipe's: 1 / 32 for "top-k"
+   */
+  auxWeight?: number;
+  /**
+   * Seed of every random choice. The same seed gives the same SAE.
+   *
+   * @default the recipe's: 0 for "top-k"
+   */
+  seed?: number;
+}
 
 /**
  * The recipe that options ask for.

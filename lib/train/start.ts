@@ -3,17 +3,79 @@
  *
  * @module
  */
+import type { InputNormalization } from "../compute/contract.ts";
 import { normalizeInput } from "../compute/normalize.ts";
 import { reconstruct } from "./decode.ts";
-import { fitInput } from "./center.ts";
+import { fitInput, type FittedInput } from "./center.ts";
 import { encodeBatch, encoderInput } from "./encode.ts";
 import type { Forward } from "./forward.ts";
 import { initializeParameters } from "./initialize.ts";
-import { extraParameters, makeObjective } from "./objectives/objective.ts";
+import { extraParameters, makeObjective } from "./objectives/make.ts";
+import type { OptimizerState } from "./optimizer.ts";
 import { parameterNames, type Parameters } from "./parameters.ts";
 import type { TrainRecipe } from "./recipe.ts";
-import type { TrainerOptions, TrainerState } from "./trainer.ts";
 import type { Workspace } from "./workspace.ts";
+
+/** Options of {@linkcode makeTrainer}. */
+export interface TrainerOptions {
+  /** Width of the activations. */
+  dModel: number;
+  /** Number of latents. */
+  dSae: number;
+  /** Steps of the whole run, which schedules are stretched over. */
+  nSteps: number;
+  /**
+   * Tokens to measure the input on and to begin from, shape `[nTokens, dModel]`, in random order.
+   *
+   * @default none, `state` or `start` must be given
+   */
+  sample?: Float32Array;
+  /**
+   * Parameters to begin from instead, which are copied, and what is done to activations, if not what the recipe says.
+   *
+   * @default made after the recipe from `sample`
+   */
+  start?: { parameters: Parameters; normalization?: InputNormalization };
+  /**
+   * Where to go on. The trainer takes its arrays over.
+   *
+   * @default the beginning
+   */
+  state?: TrainerState;
+  /**
+   * Tokens that are worked on at once, of recipes whose batches can be split (`relu`, `jumpRelu` and `gated` without
+   * AuxK): fewer take less memory.
+   *
+   * @default {2 ** 26 / dSae}
+   */
+  tokensAtOnce?: number;
+  /**
+   * Threads of the encoder's product; 0 for every core.
+   *
+   * @default {0}
+   */
+  threads?: number;
+}
+
+/** All that a trainer depends on, as plain data; the arrays are the live ones. */
+export interface TrainerState {
+  /** Steps done. */
+  readonly step: number;
+  /** Tokens seen. */
+  readonly nTokens: number;
+  /** Seed of the rest of the random numbers. */
+  readonly random: number;
+  /** Running threshold of BatchTopK. */
+  readonly threshold: number;
+  /** What is done to activations. */
+  readonly input: FittedInput;
+  /** Tokens since each latent fired, shape `[dSae]`. */
+  readonly idleTokens: Float64Array;
+  /** What is learned. */
+  readonly parameters: Parameters;
+  /** What the optimizer remembers. */
+  readonly optimizer: OptimizerState;
+}
 
 interface Tools {
   readonly forward: Forward;

@@ -6,82 +6,27 @@
 import { createSae, type Sae } from "../sae/sae.ts";
 import type { Shards, TokenKind } from "../shards/read.ts";
 import { checkRecipe } from "./check_recipe.ts";
-import { chooseRecipe, describeRecipe } from "./choose_recipe.ts";
+import { chooseRecipe, describeRecipe, type RecipeOptions } from "./choose_recipe.ts";
 import { openPasses } from "./passes.ts";
-import type { PresetName } from "./presets.ts";
 import type { TrainRecipe } from "./recipe.ts";
 import type { TrainStep } from "./step.ts";
-import { makeTrainer, type TrainerState } from "./trainer.ts";
+import type { TrainerState } from "./start.ts";
+import { makeTrainer } from "./trainer.ts";
 
 export type { TrainStep } from "./step.ts";
 
-/** Options of {@linkcode trainSae}. Numbers that are given take the place of the recipe's. */
-export interface TrainOptions {
+/** Options of {@linkcode trainSae}. */
+export interface TrainOptions extends RecipeOptions {
   /** A recorded layer. */
   layer: number;
   /** Number of latents. */
   dSae: number;
-  /**
-   * How to train: the name of a preset, or a recipe.
-   *
-   * @default {"top-k"}
-   */
-  recipe?: PresetName | TrainRecipe;
-  /**
-   * Active latents a token, of recipes that have such a number.
-   *
-   * @default the recipe's
-   */
-  k?: number;
   /**
    * Tokens to train on.
    *
    * @default {"patches"}
    */
   tokens?: TokenKind;
-  /**
-   * Passes over the recording.
-   *
-   * @default the recipe's length: 3 epochs for "top-k"
-   */
-  epochs?: number;
-  /**
-   * Tokens a step.
-   *
-   * @default the recipe's: 512 for "top-k"
-   */
-  batchSize?: number;
-  /**
-   * Highest learning rate.
-   *
-   * @default the recipe's: 3e-4 for "top-k"
-   */
-  learningRate?: number;
-  /**
-   * A latent is dead once it has not fired for this many tokens.
-   *
-   * @default the recipe's: 65,536 for "top-k"
-   */
-  deadAfterTokens?: number;
-  /**
-   * Dead latents that explain what is left over of a token (AuxK); 0 for none. Meant for long training: in one epoch on
-   * the embedded model, 32 left more latents dead than 0 did.
-   *
-   * @default the recipe's: 0 for "top-k"
-   */
-  kAux?: number;
-  /**
-   * Weight of that loss.
-   *
-   * @default the recipe's: 1 / 32 for "top-k"
-   */
-  auxWeight?: number;
-  /**
-   * Seed of every random choice. The same seed gives the same SAE.
-   *
-   * @default the recipe's: 0 for "top-k"
-   */
-  seed?: number;
   /**
    * Threads; 0 for every core.
    *

@@ -12,7 +12,7 @@ import type { RunStep } from "../../lib/runs/log.ts";
 import { type PresetName, presets } from "../../lib/train/presets.ts";
 import { trainRun } from "../../lib/runs/run.ts";
 import { trainSae } from "../../lib/train/train.ts";
-import type { TrainerState } from "../../lib/train/trainer.ts";
+import type { TrainerState } from "../../lib/train/start.ts";
 import { writeTinyRecording } from "../summary/tiny_recording.ts";
 import { dModel, killedOptions, nSteps, saeBytes, timelessLog, tinyOptions, writeTokens } from "./tiny_run.ts";
 

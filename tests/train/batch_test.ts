@@ -10,7 +10,8 @@ import { encodeBatch, encoderInput, explainLeftOver } from "../../lib/train/enco
 import type { LatentEntries } from "../../lib/train/entries.ts";
 import { openForward } from "../../lib/train/forward.ts";
 import { Gradients } from "../../lib/train/gradients.ts";
-import { makeObjective, type Objective } from "../../lib/train/objectives/objective.ts";
+import { makeObjective } from "../../lib/train/objectives/make.ts";
+import type { Objective } from "../../lib/train/objectives/objective.ts";
 import { parameterNames, type Parameters } from "../../lib/train/parameters.ts";
 import { seededRandom } from "../../lib/train/random.ts";
 import type { AuxK, ReconstructionLoss, TrainActivation } from "../../lib/train/recipe.ts";

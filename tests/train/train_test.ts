@@ -10,7 +10,7 @@ import { openShards, type Shards } from "../../lib/shards/read.ts";
 import { presets } from "../../lib/train/presets.ts";
 import { seededRandom } from "../../lib/train/random.ts";
 import { type TrainOptions, trainSae, type TrainStep } from "../../lib/train/train.ts";
-import type { TrainerState } from "../../lib/train/trainer.ts";
+import type { TrainerState } from "../../lib/train/start.ts";
 import { writeTinyRecording } from "../summary/tiny_recording.ts";
 
 const dModel = 16;

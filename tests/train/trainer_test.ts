@@ -5,7 +5,8 @@ import { type PresetName, presets } from "../../lib/train/presets.ts";
 import { seededRandom } from "../../lib/train/random.ts";
 import type { TrainRecipe } from "../../lib/train/recipe.ts";
 import type { TrainStep } from "../../lib/train/step.ts";
-import { makeTrainer, type TrainerOptions, type TrainerState } from "../../lib/train/trainer.ts";
+import type { TrainerOptions, TrainerState } from "../../lib/train/start.ts";
+import { makeTrainer } from "../../lib/train/trainer.ts";
 import { randomFloats } from "../support/reference.ts";
 import { relativeDifference } from "./traces.ts";
 
