@@ -6,13 +6,13 @@
 import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { Command, Option } from "commander";
+import { Command } from "commander";
 import { type Progress, trackProgress } from "../lib/notebook/progress.ts";
 import { textTable } from "../lib/notebook/table.ts";
-import { openShards } from "../lib/shards/read.ts";
 import { sweepFiles, type SweepRun, trainSweep } from "../lib/runs/sweep.ts";
 import { expandSweep } from "../lib/runs/sweep_config.ts";
-import { type CommandContext, count, jsonOption, layerNumber, path, printResult, threadCount } from "./report.ts";
+import { type CommandContext, path, printResult } from "./report.ts";
+import { addRunOptions, openRecordings } from "./runs.ts";
 
 const example = `
 The configuration is a JSON file, with a grid, a list, or both:
@@ -26,29 +26,17 @@ Example:
 
 /** Makes the command. */
 export function sweepCommand({ signal, steps: bars }: CommandContext): Command {
-  return new Command("sweep")
-    .description("Train several SAEs side by side off one pass over the data. A stopped sweep is resumed.")
+  const command = new Command("sweep")
+    .description("Train several SAEs side by side off one pass over the data. A stopped sweep is resumed.");
+  return addRunOptions(command)
     .requiredOption("--config <file>", "what to train", path)
-    .requiredOption("--shards <dir>", "folder made by record", path)
-    .requiredOption("--layer <n>", "recorded layer to train on; -1 is the last one recorded", layerNumber)
     .requiredOption("--out <dir>", "folder of the sweep; each run has one in it", path)
-    .addOption(
-      new Option("--tokens <which>", "tokens to train on").choices(["patches", "cls", "all"]).default("patches"),
-    )
-    .option("--held-out <dir>", "recording of other images by the same model, to measure on at the end", path)
-    .option("--log-every <n>", "steps between lines of the logs", count, 25)
-    .option("--checkpoint-every <n>", "steps between checkpoints", count, 500)
-    .option("--threads <n>", "threads, 0 for every core", threadCount, 0)
-    .addOption(jsonOption())
     .addHelpText("after", example)
     .action(async (options) => {
       const { out, json, config, shards: folder, heldOut: heldOutFolder, ...rest } = options;
       const runs = await readConfig(config);
       await using open = new AsyncDisposableStack();
-      const shards = open.adopt(await openShards(folder), (opened) => opened.close());
-      const heldOut = heldOutFolder === undefined
-        ? undefined
-        : open.adopt(await openShards(heldOutFolder), (opened) => opened.close());
+      const { shards, heldOut } = await openRecordings({ shards: folder, heldOut: heldOutFolder }, open);
       let progress: Progress | undefined;
       const finish = async () => {
         await progress?.finish();

@@ -6,12 +6,12 @@
 import { join } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { type Progress, trackProgress } from "../lib/notebook/progress.ts";
-import { openShards } from "../lib/shards/read.ts";
 import type { RunStep } from "../lib/runs/log.ts";
 import { presets } from "../lib/train/presets.ts";
 import { trainRun } from "../lib/runs/run.ts";
 import { runFiles } from "../lib/runs/run_folder.ts";
-import { type CommandContext, count, jsonOption, layerNumber, path, printResult, threadCount } from "./report.ts";
+import { type CommandContext, count, path, printResult } from "./report.ts";
+import { addRunOptions, openRecordings } from "./runs.ts";
 
 const example = `
 Writes recipe.json, log.jsonl, checkpoint.safetensors, sae/, report.html, result.json, and with
@@ -22,10 +22,9 @@ Example:
 
 /** Makes the command. */
 export function trainCommand({ signal, steps: bars }: CommandContext): Command {
-  return new Command("train")
-    .description("Train an SAE on a recording. A stopped run is resumed, with the same result to the last bit.")
-    .requiredOption("--shards <dir>", "folder made by record", path)
-    .requiredOption("--layer <n>", "recorded layer to train on; -1 is the last one recorded", layerNumber)
+  const command = new Command("train")
+    .description("Train an SAE on a recording. A stopped run is resumed, with the same result to the last bit.");
+  return addRunOptions(command)
     .requiredOption("--d-sae <n>", "number of latents", count)
     .requiredOption("--out <dir>", "folder of the run", path)
     .addOption(new Option("--recipe <name>", "how to train").choices(Object.keys(presets)).default("top-k"))
@@ -36,22 +35,11 @@ export function trainCommand({ signal, steps: bars }: CommandContext): Command {
     .option("--dead-after <n>", "a latent is dead once it has not fired for this many tokens", count)
     .option("--k-aux <n>", "dead latents that explain what is left over of a token, 0 for none", natural)
     .option("--seed <n>", "seed of every random choice", natural)
-    .addOption(
-      new Option("--tokens <which>", "tokens to train on").choices(["patches", "cls", "all"]).default("patches"),
-    )
-    .option("--held-out <dir>", "recording of other images by the same model, to measure on at the end", path)
-    .option("--log-every <n>", "steps between lines of the log", count, 25)
-    .option("--checkpoint-every <n>", "steps between checkpoints", count, 500)
-    .option("--threads <n>", "threads, 0 for every core", threadCount, 0)
-    .addOption(jsonOption())
     .addHelpText("after", example)
     .action(async (options) => {
       const { out, json, shards: folder, heldOut: heldOutFolder, deadAfter, ...rest } = options;
       await using open = new AsyncDisposableStack();
-      const shards = open.adopt(await openShards(folder), (opened) => opened.close());
-      const heldOut = heldOutFolder === undefined
-        ? undefined
-        : open.adopt(await openShards(heldOutFolder), (opened) => opened.close());
+      const { shards, heldOut } = await openRecordings({ shards: folder, heldOut: heldOutFolder }, open);
       const bar = trainingBar({ json, bars });
       const run = await trainRun(shards, {
         ...rest,
