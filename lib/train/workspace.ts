@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { type Kernels, makeKernels, ROW_ALIGNMENT } from "./kernels.ts";
+import { ROW_ALIGNMENT } from "../compute/cpu/row_kernels.ts";
+import { type Kernels, makeKernels } from "./kernels.ts";
 
 const PAGE_BYTES = 65_536;
 const MAX_PAGES = 65_536;
