@@ -101,7 +101,7 @@ export interface TokenWeights extends SaeWeights {
 
 /**
  * Latents of a batch of tokens in compressed sparse rows: token `t` owns entries `offsets[t]` up to `offsets[t + 1]`.
- * Within a token, `indices` ascend and no value is zero or NaN (a pre-activation that is NaN is never kept).
+ * Within a token, `indices` ascend and no value is zero or NaN (a pre-activation that is NaN or -Infinity is never kept).
  */
 export interface SparseLatents {
   readonly nTokens: number;

@@ -37,7 +37,7 @@ export interface SessionOptions {
    *
    * @default none
    */
-  weights?: Readonly<Record<string, Float32Array>>;
+  weights?: Readonly<Record<string, Float32Array | Int8Array>>;
 }
 
 // onnxruntime starts as many as it is told to, and a machine hangs on tens of thousands.

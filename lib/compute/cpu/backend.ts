@@ -1,11 +1,10 @@
 /**
- * The CPU back end: onnxruntime makes the matrix product and picks the kept latents in the same graph, so nothing of
- * size `nTokens · dSae` leaves it; the rest follows the few that are active.
+ * The CPU back end, in two steps: a screen rules out the latents of a token that cannot matter, by bounds on a matrix
+ * product of onnxruntime, and the others are computed one by one in float32. Nothing of size `nTokens · dSae` leaves
+ * onnxruntime, and what comes out does not depend on how good the screen was.
  *
  * @module
  */
-import type { InferenceSession } from "onnxruntime-node";
-import { createSession, loadOrt } from "../../runtime/ort.ts";
 import {
   type Backend,
   countImages,
@@ -16,8 +15,11 @@ import {
 } from "../contract.ts";
 import { loadWithConventions } from "../conventions.ts";
 import { decodeSparse, maximaOverImages } from "../sparse.ts";
-import { buildEncoder, graphNames } from "./encode_graph.ts";
-import { makeGroupRun } from "./group_run.ts";
+import { openAdaptiveScreen } from "./adaptive_screen.ts";
+import { EncoderRows } from "./encoder_rows.ts";
+import { makeKeepRule } from "./keep.ts";
+import { findAll } from "./latent_gatherer.ts";
+import type { ScreenPrecision } from "./screen.ts";
 import { SparseRows } from "./sparse_rows.ts";
 
 /** Options of {@linkcode createCpuBackend}. */
@@ -28,83 +30,120 @@ export interface CpuBackendOptions {
    * @default {0}
    */
   threads?: number;
+  /**
+   * In what precision latents are ruled out. Latents are the same, to the last bit, with both.
+   *
+   * @default whichever is expected to be faster for the SAE, the processor and the activations that come
+   */
+  screen?: ScreenPrecision;
 }
 
-// Pre-activations that onnxruntime may hold at once: as many tokens as it takes to read the weights rarely, and no more
-// than the last level of a cache.
-const SCRATCH_BYTES = 24 * 2 ** 20;
+// Tokens whose candidates are computed at once: enough to read each row of the encoder for several of them.
+const BLOCK_TOKENS = 2048;
+
+// Tokens up to which looking at every latent is faster than laying out a screen.
+const TOKENS_WITHOUT_SCREEN = 4;
 
 // Latents a token that there is room for at first.
 const FIRST_ROOM = 64;
 
+// How many times as many are asked for of a token where it was not enough.
+const MORE = 4;
+
+// After that all latents of a token are looked at, as of one whose activations are not finite.
+const MOST_EFFORT = MORE ** 3;
+
 /** Makes the CPU back end. */
 export function createCpuBackend(options: CpuBackendOptions = {}): Promise<Backend> {
-  const { threads = 0 } = options;
+  const { threads = 0, screen } = options;
   return Promise.resolve({
     kind: "cpu",
     device: `onnxruntime, ${threads === 0 ? "all cores" : `${threads} threads`}`,
-    load: (weights) => loadWithConventions(weights, (inner) => loadOnCpu(inner, threads)),
+    load: (weights) => loadWithConventions(weights, (inner) => loadOnCpu(inner, { threads, precision: screen })),
     close: () => Promise.resolve(),
   });
 }
 
-/** Encodes activations of shape `[nTokens, dModel]`, few enough for one run, into rows. */
-type RunChunk = (x: Float32Array, rows: SparseRows) => Promise<void>;
-
-async function loadOnCpu(weights: TokenWeights, threads: number): Promise<LoadedSae> {
+function loadOnCpu(
+  weights: TokenWeights,
+  options: { threads: number; precision: ScreenPrecision | undefined },
+): Promise<LoadedSae> {
   const { dModel, dSae } = weights;
-  const encoder = buildEncoder(weights);
-  const session = await createSession(encoder.model, { threads, weights: encoder.weights });
-  const tokensPerRun = Math.max(1, Math.floor(SCRATCH_BYTES / (4 * dSae)));
-  const run = weights.rule.kind === "topK" ? makeTopKRun(session, weights) : makeGroupRun(session, weights);
+  const encoder = new EncoderRows(weights);
+  const keep = makeKeepRule(weights.rule);
+  const screen = openAdaptiveScreen(encoder, { ...options, weights });
+  let nSeen = 0;
   let room = FIRST_ROOM;
-  let disposed = false;
+  let isDisposed = false;
+
+  /** Encodes a block into rows; `effort` is how many times as many latents as usual are looked at. */
+  const encodeBlock = async (x: Float32Array, rows: SparseRows, effort: number): Promise<void> => {
+    const nTokens = x.length / dModel;
+    const placed = encoder.place(x);
+    const looksAtAll = nSeen <= TOKENS_WITHOUT_SCREEN || effort > MOST_EFFORT;
+    const found = looksAtAll ? findAll(nTokens, dSae) : await screen.find(placed, effort);
+    const values = encoder.preActivations(found);
+    const { isKept, needed, unsure } = keep(found, values);
+    if (effort === 1 && !looksAtAll) await screen.learn(needed);
+    const again = unsure.length === 0 ? undefined : await encodeAgain(x, unsure, effort);
+    let nAgain = 0;
+    for (let token = 0; token < nTokens; token++) {
+      if (again !== undefined && unsure[nAgain] === token) {
+        for (let i = again.offsets[nAgain]; i < again.offsets[nAgain + 1]; i++) {
+          rows.put(again.indices[i], again.values[i]);
+        }
+        nAgain++;
+      } else {
+        for (let i = found.offsets[token]; i < found.offsets[token + 1]; i++) {
+          if (isKept[i] === 1 && values[i] !== 0) rows.put(found.latents[i], values[i]);
+        }
+      }
+      rows.endToken();
+    }
+  };
+
+  const encodeAgain = async (x: Float32Array, tokens: readonly number[], effort: number): Promise<SparseLatents> => {
+    const some = new Float32Array(tokens.length * dModel);
+    tokens.forEach((token, i) => some.set(x.subarray(token * dModel, (token + 1) * dModel), i * dModel));
+    const rows = new SparseRows(tokens.length, { dSae, room });
+    await encodeBlock(some, rows, MORE * effort);
+    return rows.finish();
+  };
+
+  // One batch at a time: they share the encoder's scratch memory.
+  let last: Promise<unknown> = Promise.resolve();
+  const inTurn = <T>(body: () => Promise<T>): Promise<T> => {
+    const result = last.then(body);
+    last = result.catch(() => {});
+    return result;
+  };
 
   const encode = async (x: Float32Array): Promise<SparseLatents> => {
     const nTokens = countTokens(x, weights);
-    if (disposed) throw new Error("Cannot encode batch: the SAE must be loaded, it was disposed");
+    if (isDisposed) throw new Error("Cannot encode batch: the SAE must be loaded, it was disposed");
+    nSeen += nTokens;
     const rows = new SparseRows(nTokens, { dSae, room });
-    for (let first = 0; first < nTokens; first += tokensPerRun) {
-      await run(x.subarray(first * dModel, (first + tokensPerRun) * dModel), rows);
+    for (let first = 0; first < nTokens; first += BLOCK_TOKENS) {
+      await encodeBlock(x.subarray(first * dModel, (first + BLOCK_TOKENS) * dModel), rows, 1);
     }
     const latents = rows.finish();
     // The next batch will be much like this one.
     if (nTokens > 0) room = Math.ceil(1.125 * latents.values.length / nTokens);
     return latents;
   };
-  return {
+  return Promise.resolve({
     dModel,
     dSae,
-    encode,
+    encode: (x) => inTurn(() => encode(x)),
     decode: (latents) => Promise.resolve().then(() => decodeSparse(latents, weights)),
     async imageMaxima(x, { tokensPerImage }) {
       countImages(x, { dModel, tokensPerImage });
-      return maximaOverImages(await encode(x), tokensPerImage);
+      return maximaOverImages(await inTurn(() => encode(x)), tokensPerImage);
     },
     async dispose() {
-      if (disposed) return;
-      disposed = true;
-      await session.release();
+      if (isDisposed) return;
+      isDisposed = true;
+      await inTurn(() => screen.close());
     },
-  };
-}
-
-/** Runs an encoder of TopK, and leaves out what the rule drops. */
-function makeTopKRun(session: InferenceSession, weights: TokenWeights): RunChunk {
-  const { dModel, rule } = weights;
-  const { k, relu } = rule as { k: number; relu: boolean };
-  return async (x, rows) => {
-    const { Tensor } = await loadOrt();
-    const results = await session.run({ [graphNames.x]: new Tensor("float32", x, [x.length / dModel, dModel]) });
-    const values = results[graphNames.values].data as Float32Array;
-    const latents = results[graphNames.latents].data as Int32Array;
-    for (let start = 0; start < values.length; start += k) {
-      for (let i = start; i < start + k; i++) {
-        const value = values[i];
-        // Written so that NaN is dropped, too.
-        if (value > 0 || (!relu && value < 0)) rows.put(latents[i], value);
-      }
-      rows.endToken();
-    }
-  };
+  });
 }
