@@ -40,12 +40,19 @@ const text = (value: string): Code => list([...new TextEncoder().encode(value)].
 
 export const get = (local: number): Code => [0x20, ...unsigned(local)];
 export const set = (local: number, value: Code): Code => [...value, 0x21, ...unsigned(local)];
-/** Only for 0 to 63: a constant is signed, and larger ones are not needed. */
-export const constant = (value: number): Code => [0x41, value];
+/** Only for 0 to 8191: a constant is signed, in groups of seven bits, and larger ones are not needed. */
+export const constant = (value: number): Code =>
+  value < 64 ? [0x41, value] : [0x41, (value & 0x7f) | 0x80, value >>> 7];
 export const add = (a: Code, b: Code): Code => [...a, ...b, 0x6a];
 export const multiply = (a: Code, b: Code): Code => [...a, ...b, 0x6c];
 export const shiftLeft = (a: Code, bits: number): Code => [...a, ...constant(bits), 0x74];
+export const subtract = (a: Code, b: Code): Code => [...a, ...b, 0x6b];
+export const and = (a: Code, b: Code): Code => [...a, ...b, 0x71];
+export const or = (a: Code, b: Code): Code => [...a, ...b, 0x72];
+/** Number of zeros below the lowest bit that is set. */
+export const trailingZeros = (a: Code): Code => [...a, 0x68];
 export const loadI32 = (address: Code): Code => [...address, 0x28, 2, 0];
+export const storeI32 = (address: Code, value: Code): Code => [...address, ...value, 0x36, 2, 0];
 
 export const loadV = (address: Code, offset = 0): Code => [...address, ...simd(0x00), 0, ...unsigned(offset)];
 export const storeV = (address: Code, value: Code, offset = 0): Code => [
@@ -63,6 +70,21 @@ export const subtractV = (a: Code, b: Code): Code => [...a, ...b, ...simd(0xe5)]
 export const multiplyV = (a: Code, b: Code): Code => [...a, ...b, ...simd(0xe6)];
 export const divideV = (a: Code, b: Code): Code => [...a, ...b, ...simd(0xe7)];
 export const rootV = (a: Code): Code => [...a, ...simd(0xe3)];
+/** The larger of each two numbers; `a`'s where one is NaN. */
+export const largerV = (a: Code, b: Code): Code => [...a, ...b, ...simd(0xeb)];
+/** Where `a` is at least `b`: all bits of a lane, else none. */
+export const isAtLeastV = (a: Code, b: Code): Code => [...a, ...b, ...simd(0x46)];
+export const orV = (a: Code, b: Code): Code => [...a, ...b, ...simd(0x50)];
+/** Whether any bit of a vector is set. */
+export const anyV = (a: Code): Code => [...a, ...simd(0x53)];
+/** A bit for each lane: its highest one. */
+export const bitsOfV = (a: Code): Code => [...a, ...simd(0xa4)];
+/** The same number in all lanes. */
+export const splat = (value: number): Code => [
+  0x43,
+  ...new Uint8Array(Float32Array.of(value).buffer),
+  ...simd(0x13),
+];
 const lane = (vector: Code, index: number): Code => [...vector, ...simd(0x1f), index];
 /** Stores the sum of a vector's lanes, pairs first. */
 export const storeSum = (address: Code, vector: Code): Code => [
@@ -79,19 +101,23 @@ export const storeSum = (address: Code, vector: Code): Code => [
  */
 export function loop(local: number, options: { end: number; step: number; body: Code }): Code {
   const { end, step, body } = options;
-  // A signed constant of one or two groups of seven bits.
-  const stepCode = step < 64 ? constant(step) : [0x41, (step & 0x7f) | 0x80, step >>> 7];
   const isBelow = [...get(local), ...get(end), 0x49];
   return [
     ...isBelow,
     ...[0x04, 0x40], // if
     ...[0x03, 0x40], // loop
     ...body,
-    ...set(local, add(get(local), stepCode)),
+    ...set(local, add(get(local), constant(step))),
     ...[...isBelow, 0x0d, 0x00], // once more
     ...[0x0b, 0x0b],
   ];
 }
+
+/** Runs `body` if the integer `condition` is not zero. */
+export const when = (condition: Code, body: Code): Code => [...condition, 0x04, 0x40, ...body, 0x0b];
+
+/** Runs `body`, and again while `condition` is not zero after it. */
+export const repeat = (condition: Code, body: Code): Code => [0x03, 0x40, ...body, ...condition, 0x0d, 0x00, 0x0b];
 
 /** Bytes of a module that imports `env.memory` and exports these functions. */
 export function buildWasm(functions: readonly WasmFunction[]): Uint8Array<ArrayBuffer> {

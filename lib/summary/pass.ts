@@ -5,6 +5,7 @@
  * @module
  */
 import type { Backend } from "../compute/contract.ts";
+import { freeArrays } from "../runtime/free.ts";
 import type { Sae } from "../sae/sae.ts";
 import type { ShardBatch } from "../shards/read.ts";
 import { SummaryAccumulator } from "./accumulate.ts";
@@ -19,6 +20,9 @@ export interface SummarizeBatchesOptions {
   /** Called after each batch with the number of images done. */
   onBatch?: (nImages: number) => void;
 }
+
+// What is held of latents at once: few enough for little memory, enough for each latent to have several.
+const TOKENS_AT_ONCE = 2048;
 
 /**
  * Summarizes the latents of activations as they come. Nothing of a batch is kept.
@@ -36,7 +40,15 @@ export async function summarizeBatches(
   const loaded = await backend.load(sae);
   try {
     for await (const { activations, imageIndices, tokensPerImage } of batches) {
-      accumulated.add(await loaded.encode(activations), { imageIndices, tokensPerImage, firstPatch });
+      const imagesAtOnce = Math.max(1, Math.floor(TOKENS_AT_ONCE / tokensPerImage));
+      for (let first = 0; first < imageIndices.length; first += imagesAtOnce) {
+        const some = imageIndices.subarray(first, first + imagesAtOnce);
+        const numbersPerImage = activations.length / imageIndices.length;
+        const x = activations.subarray(first * numbersPerImage, (first + some.length) * numbersPerImage);
+        const latents = await loaded.encode(x);
+        accumulated.add(latents, { imageIndices: some, tokensPerImage, firstPatch });
+        freeArrays(latents.indices, latents.values);
+      }
       onBatch?.(accumulated.nImages);
     }
   } finally {

@@ -53,7 +53,7 @@ export async function summarize(shards: Shards, sae: Sae, options: SummarizeOpti
   const layer = shards.resolveLayer(options.layer);
   const { first } = tokenRange(metadata, tokens);
   checkSaeFits(sae, metadata.d_model, { what: shards.directory });
-  const accumulated = await summarizeBatches(shards.readBatches({ layer, tokens, signal }), sae, {
+  const accumulated = await summarizeBatches(shards.readBatches({ layer, tokens, reuse: true, signal }), sae, {
     backend,
     imagesPerLatent,
     firstPatch: first - metadata.n_special_tokens,

@@ -1,12 +1,17 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { boundingBias, measureReaches, quantizeEncoder, quantizeTokens } from "../../lib/compute/cpu/bounds.ts";
+import {
+  measureReaches,
+  measureSizes,
+  quantizeEncoder,
+  quantizeTokens,
+  setBoundingBias,
+} from "../../lib/compute/cpu/bounds.ts";
 import { createCpuBackend } from "../../lib/compute/cpu/backend.ts";
-import { EncoderRows } from "../../lib/compute/cpu/encoder_rows.ts";
+import { findUnsure } from "../../lib/compute/cpu/keep.ts";
 import { probeInt8 } from "../../lib/compute/cpu/int8_probe.ts";
-import { selectLargest } from "../../lib/compute/cpu/keep.ts";
-import { findAll } from "../../lib/compute/cpu/latent_gatherer.ts";
 import type { ScreenPrecision } from "../../lib/compute/cpu/screen.ts";
+import { selectLargest } from "../../lib/compute/cpu/select_largest.ts";
 import { ZERO_POINT } from "../../lib/compute/cpu/screen_graph.ts";
 import type { SparseLatents, TokenRule, TokenWeights } from "../../lib/compute/contract.ts";
 import { randomFloats, randomWeights, seededRandom } from "../support/reference.ts";
@@ -159,53 +164,90 @@ Deno.test("bounds of 8 bits are above every pre-activation, and not far above", 
         const weights = randomWeights({ dModel, dSae }, { rule: { kind: "relu" }, seed }) as TokenWeights;
         const x = randomFloats(nTokens * dModel, random);
         for (let i = 0; i < x.length; i += dModel) x[i] = 40 * x[i];
-        const rows = new EncoderRows(weights);
-        const { stride } = rows;
-        const placed = rows.place(x).slice();
-        const encoder = quantizeEncoder(rows.rows, placed, stride);
-        const { x: steps, scale, margin, isLeftOut } = quantizeTokens(placed, encoder);
-        const bias = boundingBias(weights.bEnc, encoder, { margin, floors: undefined });
-        rows.place(x);
-        const values = rows.preActivations(findAll(nTokens, dSae));
-        for (let token = 0; token < nTokens; token++) {
-          if (isLeftOut[token] === 1) continue;
+        const rows = Float32Array.from(
+          { length: dSae * dModel },
+          (_, i) => weights.wEnc[(i % dModel) * dSae + Math.floor(i / dModel)],
+        );
+        const encoder = quantizeEncoder(rows, x, dModel);
+        const sizes = measureSizes(x, encoder);
+        const tokens = Uint32Array.from(sizes.keys()).sort((a, b) => sizes[a] - sizes[b]);
+        const { steps, scale, margin } = quantizeTokens(x, encoder, {
+          tokens,
+          size: Math.max(...sizes),
+          into: new Uint8Array(x.length),
+        });
+        const [raised, widths] = [new Float32Array(dSae), new Float32Array(dSae)];
+        setBoundingBias({ raised, widths }, encoder, { margin, bias: weights.bEnc });
+        tokens.forEach((token, i) => {
           for (let latent = 0; latent < dSae; latent++) {
             let product = 0;
-            for (let d = 0; d < stride; d++) {
-              product += (steps[token * stride + d] - ZERO_POINT) * encoder.columns[d * dSae + latent];
+            for (let d = 0; d < dModel; d++) {
+              product += (steps[i * dModel + d] - ZERO_POINT) * encoder.columns[d * dSae + latent];
             }
-            const bound = Math.fround(product * scale * encoder.scales[latent] + bias[latent]);
-            const value = values[token * dSae + latent];
+            const bound = Math.fround(product * scale * encoder.scales[latent] + raised[latent]);
+            const value = preActivation(weights, x.subarray(token * dModel, (token + 1) * dModel), latent);
             assert.ok(value <= bound, `value ${value} must not be above its bound ${bound}`);
-            const slack = 2 * margin * encoder.reaches[latent] + 1e-4 * Math.abs(bias[latent]) + 1e-6;
-            assert.ok(bound <= value + slack, `bound ${bound} must not be above ${value} by more than ${slack}`);
+            const lower = bound - 1.7 * widths[latent];
+            assert.ok(value >= lower, `value ${value} must not be below ${lower}`);
           }
-        }
+        });
       },
     ),
     { numRuns: 60, seed: 2 },
   );
 });
 
-Deno.test("quantizeTokens() leaves tokens that are much larger than most, or not finite, for another time", () => {
-  const rows = Float32Array.of(1, 2, 3, 4);
-  const x = Float32Array.of(1, 1, 1, -1, 2, 1, 500, 1, NaN, 1, 2, 2);
-  const encoder = quantizeEncoder(rows, x.subarray(0, 6), 2);
-  const { isLeftOut, x: steps } = quantizeTokens(x, encoder);
-  assert.deepEqual([...isLeftOut], [0, 0, 0, 1, 1, 0]);
-  assert.deepEqual([...steps.slice(6, 10)], [ZERO_POINT, ZERO_POINT, ZERO_POINT, ZERO_POINT]);
+Deno.test("measureSizes() finds the largest number of each token, and tokens that are not finite", () => {
+  const x = Float32Array.of(1, -3, 0, 0, NaN, 1, 1, -Infinity);
+  assert.deepEqual([...measureSizes(x, { factors: Float64Array.of(2, 1) })], [3, 0, Infinity, Infinity]);
 });
 
 Deno.test("measureReaches() gives lengths of rows, and 0 for rows that are not finite", () => {
   assert.deepEqual([...measureReaches(Float32Array.of(3, 4, NaN, 1, 0, 0), 2).reaches], [5, 0, 0]);
 });
 
-Deno.test("boundingBias() rounds up, and never lets a bias that is NaN be active", () => {
+Deno.test("setBoundingBias() rounds up, and never lets a bias that is NaN be active", () => {
   const bias = Float32Array.of(0.1, NaN, Infinity, -Infinity);
   const reach = { reaches: Float64Array.of(2, 2, 2, 0) };
-  const raised = boundingBias(bias, reach, { margin: 0.5, floors: Float32Array.of(0.25, 0, 0, 0) });
+  const [raised, widths] = [new Float32Array(4), new Float32Array(4)];
+  const floors = Float32Array.of(0.25, 0, 0, 0);
+  setBoundingBias({ raised, widths }, reach, { bias, margin: 0.5, floors });
   assert.ok(raised[0] >= bias[0] - 0.25 + 1 && raised[0] < 0.8501);
+  assert.ok(widths[0] >= 1.2 && widths[0] < 1.21);
   assert.deepEqual([...raised.subarray(1)], [-Infinity, Infinity, -Infinity]);
+});
+
+Deno.test("CPU encode() looks at all latents of a token where errors of 8 bits add up as they hardly ever do", async () => {
+  if (!areExact) return;
+  // 8 bits lose 0.49 of each of 15 numbers, and latent 0 points against all of them: it seems to be at 1000, above the
+  // 950 of latent 1, and is at 897.
+  const [dModel, dSae, nTokens] = [16, 16, 8];
+  const x = Float32Array.from({ length: nTokens * dModel }, (_, i) => i % dModel === 0 ? 127 : 3.49);
+  const length = 3.49 * 4;
+  const wEnc = Float32Array.from({ length: dModel * dSae }, (_, i) => i % dSae === 0 && i > 0 ? -length : 0);
+  const bEnc = Float32Array.from({ length: dSae }, (_, latent) => [1000 + 15 * 3 * length, 950][latent] ?? 0);
+  const weights: TokenWeights = {
+    ...{ dModel, dSae, wEnc, bEnc, wDec: wEnc, bDec: new Float32Array(dModel), subtractBDec: false },
+    rule: { kind: "topK", k: 1, relu: true },
+  };
+  const loaded = await (await createCpuBackend({ threads: 1, screen: "int8" })).load(weights);
+  const { indices, values } = await loaded.encode(x);
+  await loaded.dispose();
+  assert.deepEqual([...indices], new Array(nTokens).fill(1));
+  assert.deepEqual([...values], new Array(nTokens).fill(950));
+});
+
+Deno.test("findUnsure() finds tokens whose k-th largest value is below what others may have", () => {
+  const candidates = {
+    starts: Uint32Array.of(0, 3, 6, 9),
+    ends: Uint32Array.of(3, 6, 9, 12),
+    thresholds: Float32Array.of(2, 2.5, -Infinity, 2),
+    nEntries: 12,
+    latents: Uint32Array.of(0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2),
+    values: Float32Array.of(1, 2, 3, 1, 2, 3, 1, 2, 3, NaN, 1, 3),
+  };
+  assert.deepEqual(findUnsure({ kind: "topK", k: 2, relu: true }, candidates), [1, 3]);
+  assert.deepEqual(findUnsure({ kind: "relu" }, candidates), []);
 });
 
 Deno.test("selectLargest() is the number at that place in order", () => {

@@ -5,23 +5,18 @@
  * @module
  */
 import { jumpReluFloors, type TokenWeights } from "../contract.ts";
-import type { EncoderRows } from "./encoder_rows.ts";
+import type { EncoderMemory } from "./encoder_memory.ts";
+import type { EntryList } from "./entry_list.ts";
 import { probeInt8 } from "./int8_probe.ts";
-import type { FoundLatents } from "./latent_gatherer.ts";
 import { openScreen, type Screen, type ScreenPrecision } from "./screen.ts";
 
-/** A screen that may change what it works with. */
-export interface AdaptiveScreen {
-  /** As `Screen.find()`. */
-  find(x: Float32Array, effort: number): Promise<FoundLatents>;
-  /** As `Screen.learn()`. */
-  learn(needed: Uint32Array): Promise<void>;
-  close(): Promise<void>;
-}
+/** A screen that is laid out when it is first needed, and may change what it works with. */
+export type AdaptiveScreen = Omit<Screen, "precision">;
 
 /** Options of {@linkcode openAdaptiveScreen}. */
 export interface AdaptiveScreenOptions {
   readonly weights: TokenWeights;
+  readonly tokensPerRun: number;
   readonly threads: number;
   /** The precision to stay with; chosen if undefined. */
   readonly precision: ScreenPrecision | undefined;
@@ -33,24 +28,13 @@ const MIN_NUMBERS_FOR_INT8 = 2 ** 21;
 // Looking at a latent costs a dot product of its own, some 14 times as much as what a product in 8 bits saves of it.
 const LARGEST_SHARE_FOR_INT8 = 1 / 14;
 
-// Enough for the L0 of most SAEs.
-const FIRST_GROUPS = 256;
-
-/** Makes a screen that is laid out when it is first needed. */
-export function openAdaptiveScreen(encoder: EncoderRows, options: AdaptiveScreenOptions): AdaptiveScreen {
-  const { weights: { dModel, dSae, rule }, threads } = options;
+/** Opens the screen of an encoder. */
+export function openAdaptiveScreen(memory: EncoderMemory, options: AdaptiveScreenOptions): AdaptiveScreen {
+  const { weights: { dModel, dSae, rule }, precision, threads, tokensPerRun } = options;
   const bEnc = options.weights.bEnc.slice();
-  const isTopK = rule.kind === "topK";
-  const fixed = {
-    bEnc,
-    floors: rule.kind === "jumpRelu" ? jumpReluFloors(rule) : undefined,
-    output: isTopK ? "latents" : "groups",
-    onlyAbove: !isTopK || rule.relu,
-    firstAsked: isTopK ? 2 * rule.k + 32 : FIRST_GROUPS,
-    threads,
-  } as const;
-  let { precision } = options;
+  const floors = rule.kind === "jumpRelu" ? jumpReluFloors(rule) : undefined;
   let screen: Screen | undefined;
+
   const choose = async (): Promise<ScreenPrecision> => {
     if (precision === "float32" || (precision === undefined && dModel * dSae < MIN_NUMBERS_FOR_INT8)) return "float32";
     const { areExact, areFast } = await probeInt8(threads);
@@ -59,25 +43,20 @@ export function openAdaptiveScreen(encoder: EncoderRows, options: AdaptiveScreen
     }
     return areExact && (areFast || precision === "int8") ? "int8" : "float32";
   };
+  const open = (precision: ScreenPrecision, nTokens: number) =>
+    openScreen(memory, { precision, rule, bEnc, floors, nTokens, tokensPerRun, threads });
+
   return {
-    async find(x, effort) {
-      if (screen === undefined) {
-        precision = await choose();
-        screen = await openScreen(encoder, { ...fixed, precision, sample: x });
+    async find(nTokens): Promise<EntryList> {
+      screen ??= await open(await choose(), nTokens);
+      const entries = await screen.find(nTokens);
+      const isWorthIt = entries.nEntries <= LARGEST_SHARE_FOR_INT8 * dSae * nTokens;
+      if (screen.precision === "int8" && precision === undefined && !isWorthIt) {
+        await screen.close();
+        screen = await open("float32", nTokens);
       }
-      return await screen.find(x, effort);
+      return entries;
     },
-    async learn(needed) {
-      screen!.learn(needed);
-      if (options.precision !== undefined || precision !== "int8") return;
-      const mean = needed.reduce((total, count) => total + count, 0) / needed.length;
-      if (!(mean > LARGEST_SHARE_FOR_INT8 * dSae)) return;
-      await screen!.close();
-      precision = "float32";
-      screen = undefined;
-    },
-    async close() {
-      await screen?.close();
-    },
+    close: async () => await screen?.close(),
   };
 }

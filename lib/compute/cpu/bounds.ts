@@ -2,7 +2,7 @@
  * How far a screen's product may be from the pre-activation that counts, proven, so that what a screen rules out cannot
  * matter. For a token `x` and a latent with encoder row `w` the distance is at most `margin(x) · reach(w)`.
  *
- * In 8 bits, `x'` and `w'` being `x / s` and `w · s` with a factor `s` for each dimension and `x̂`, `ŵ` what is left of
+ * In 8 bits, `x'` and `w'` being `x · s` and `w / s` with a factor `s` for each dimension and `x̂`, `ŵ` what is left of
  * them in 8 bits, `x · w − x̂ · ŵ = (x' − x̂) · w' + x̂ · (w' − ŵ)`, hence by Cauchy and Schwarz at most
  * `(‖x' − x̂‖ + ‖x̂‖ · ‖w' − ŵ‖ / ‖w'‖) · ‖w'‖`. The lengths of the errors are measured, not estimated. The factors even
  * out dimensions that are large in all tokens, which else would leave few of the 256 steps for the others
@@ -20,11 +20,17 @@ const roundingShare = (width: number): number => 4 * (width + 16) * UNIT;
 /** The same of a bias that is added somewhere among them. */
 const BIAS_SHARE = 64 * UNIT;
 
+/**
+ * Where a value is taken to be for a guess, as a share of the way down from its upper bound to its lower one. It is near
+ * the middle: errors of many dimensions cancel, and the bounds assume that none does.
+ */
+const GUESSED_SHARE = 0.6;
+
 const LARGEST = 127;
 
-/** An encoder in some precision, and what a latent's row does to the margin of a token. */
+/** How much further a latent's row puts its bounds off: `‖w‖` or `‖w'‖`, shape `[nColumns]`. */
 export interface Reach {
-  /** `‖w‖` or `‖w'‖`, shape `[dSae]`; 0 for rows that hold numbers that are not finite. */
+  /** 0 for rows that hold numbers that are not finite. */
   readonly reaches: Float64Array;
 }
 
@@ -38,13 +44,9 @@ export function measureReaches(rows: Float32Array, width: number): Reach {
   return { reaches };
 }
 
-/** An encoder in 8 bits. */
-export interface Int8Encoder extends Reach {
-  /** Shape `[width, dSae]`. */
-  readonly columns: Int8Array;
-  /** What a column is to be multiplied by, shape `[dSae]`. */
-  readonly scales: Float32Array;
-  /** What dimensions of the encoder were multiplied by, shape `[width]`. */
+/** What is known of an encoder in 8 bits. */
+export interface Int8Facts extends Reach {
+  /** What dimensions of activations are multiplied by, and those of the encoder divided by, shape `[width]`. */
   readonly factors: Float64Array;
   /** The largest `‖w' − ŵ‖ / ‖w'‖`. */
   readonly errorShare: number;
@@ -52,36 +54,43 @@ export interface Int8Encoder extends Reach {
   readonly unscaledShare: number;
 }
 
+/** An encoder in 8 bits. */
+export interface Int8Encoder extends Int8Facts {
+  /** Shape `[width, nColumns]`. */
+  readonly columns: Int8Array;
+  /** What a column is to be multiplied by, shape `[nColumns]`. */
+  readonly scales: Float32Array;
+}
+
 /**
  * Puts an encoder into 8 bits.
  *
- * @param rows Shape `[dSae, width]`.
+ * @param rows Shape `[nColumns, width]`.
  * @param x Some activations, shape `[nTokens, width]`: what dimensions are evened out by.
  */
 export function quantizeEncoder(rows: Float32Array, x: Float32Array, width: number): Int8Encoder {
-  const dSae = rows.length / width;
+  const nColumns = rows.length / width;
   const factors = evenFactors(rows, x, width);
   const columns = new Int8Array(rows.length);
-  const scales = new Float32Array(dSae).fill(1);
-  const reaches = new Float64Array(dSae);
+  const scales = new Float32Array(nColumns).fill(1);
+  const reaches = new Float64Array(nColumns);
   let [errorShare, unscaledShare] = [0, 0];
   const row = new Float64Array(width);
-  for (let latent = 0; latent < dSae; latent++) {
+  for (let latent = 0; latent < nColumns; latent++) {
     const start = latent * width;
     let [largest, squares] = [0, 0];
     for (let d = 0; d < width; d++) {
-      const scaled = rows[start + d] * factors[d];
+      const scaled = rows[start + d] / factors[d];
       row[d] = scaled;
       squares += scaled * scaled;
       largest = Math.max(largest, Math.abs(scaled));
     }
-    if (!(Number.isFinite(squares) && largest > 0)) continue;
     const scale = Math.fround(largest / LARGEST);
-    if (scale === 0) continue;
+    if (!(Number.isFinite(squares) && scale > 0)) continue;
     scales[latent] = scale;
     let errors = 0;
-    for (let d = 0, at = latent; d < width; d++, at += dSae) {
-      const step = Math.max(-LARGEST, Math.min(LARGEST, Math.round(row[d] / scale)));
+    for (let d = 0, at = latent; d < width; d++, at += nColumns) {
+      const step = toStep(row[d] / scale);
       columns[at] = step;
       errors += (row[d] - step * scale) ** 2;
     }
@@ -93,113 +102,134 @@ export function quantizeEncoder(rows: Float32Array, x: Float32Array, width: numb
   return { columns, scales, reaches, factors, errorShare, unscaledShare };
 }
 
-/** Activations as a screen takes them. */
-export interface ScreenedTokens {
-  /** Shape `[nTokens, width]`. */
-  readonly x: Float32Array | Uint8Array;
-  /** What they are to be multiplied by. */
-  readonly scale: number;
-  /** The largest margin of a token that takes part. */
-  readonly margin: number;
-  /** 1 for tokens that take no part: they hold numbers that are not finite, or are too large for the others' steps. */
-  readonly isLeftOut: Uint8Array;
-}
-
-/** Float32 activations, and their margin. */
-export function screenFloats(x: Float32Array, width: number): ScreenedTokens {
-  const isLeftOut = new Uint8Array(x.length / width);
-  let largest = 0;
-  for (let token = 0; token < isLeftOut.length; token++) {
-    const squares = sumOfSquares(x, token * width, width);
-    if (Number.isFinite(squares)) largest = Math.max(largest, squares);
-    else isLeftOut[token] = 1;
-  }
-  return { x, scale: 1, margin: roundingShare(width) * Math.sqrt(largest), isLeftOut };
-}
-
-/** Activations in 8 bits with one step for all, and their margin. */
-export function quantizeTokens(x: Float32Array, encoder: Int8Encoder): ScreenedTokens {
-  const { factors, errorShare, unscaledShare } = encoder;
+/** What 8 bits have to hold of each token; Infinity where a number is not finite. Shape `[nTokens]`. */
+export function measureSizes(x: Float32Array, { factors }: Pick<Int8Facts, "factors">): Float64Array {
   const width = factors.length;
-  const nTokens = x.length / width;
-  const inverse = factors.map((factor) => 1 / factor);
-  const largest = new Float64Array(nTokens);
-  for (let token = 0, at = 0; token < nTokens; token++) {
-    let [most, sum] = [0, 0];
+  const sizes = new Float64Array(x.length / width);
+  for (let token = 0, at = 0; token < sizes.length; token++) {
+    let [largest, sum] = [0, 0];
     for (let d = 0; d < width; d++, at++) {
-      const size = Math.abs(x[at] * inverse[d]);
-      if (size > most) most = size;
+      const size = Math.abs(x[at] * factors[d]);
+      if (size > largest) largest = size;
       sum += size;
     }
     // The sum is NaN where one of them is.
-    largest[token] = Number.isFinite(sum) ? most : Infinity;
+    sizes[token] = Number.isFinite(sum) ? largest : Infinity;
   }
-  // Tokens of twice the usual size would make the steps of all others coarse: they are left for a batch of their own.
-  const finite = largest.filter(Number.isFinite).sort();
-  const usual = finite.length > 0 ? finite[finite.length >>> 1] : 0;
-  const most = finite.findLast((size) => size <= 2 * usual) ?? 0;
-  const scale = Math.fround(most / LARGEST) || 1;
-  const steps = new Uint8Array(x.length).fill(ZERO_POINT);
-  const isLeftOut = new Uint8Array(nTokens);
-  const perStep = 1 / scale;
+  return sizes;
+}
+
+/** Activations in 8 bits. */
+export interface Int8Tokens {
+  /** Shape `[nTokens, width]`. */
+  readonly steps: Uint8Array;
+  /** What steps from {@linkcode ZERO_POINT} are to be multiplied by. */
+  readonly scale: number;
+  /** The largest margin of a token. */
+  readonly margin: number;
+}
+
+/**
+ * Puts some tokens into 8 bits, with one step for all: best those of about the same size.
+ *
+ * @param x Shape `[nTokens, width]`.
+ * @param options.tokens Which of them.
+ * @param options.size The largest of their sizes.
+ * @param options.into Where the steps go; long enough.
+ */
+export function quantizeTokens(
+  x: Float32Array,
+  encoder: Int8Facts,
+  { tokens, size, into }: { tokens: Uint32Array; size: number; into: Uint8Array },
+): Int8Tokens {
+  const { factors, errorShare, unscaledShare } = encoder;
+  const width = factors.length;
+  const scale = Math.fround(size / LARGEST) || 1;
+  const steps = into.subarray(0, tokens.length * width);
   let margin = 0;
-  for (let token = 0; token < nTokens; token++) {
-    if (!(largest[token] <= most)) {
-      isLeftOut[token] = 1;
-      continue;
-    }
+  for (let i = 0, at = 0; i < tokens.length; i++) {
     let [errors, squares, unscaled] = [0, 0, 0];
-    for (let d = 0, at = token * width; d < width; d++, at++) {
-      const scaled = x[at] * inverse[d];
-      const step = Math.max(-LARGEST, Math.min(LARGEST, Math.round(scaled * perStep)));
+    const from = tokens[i] * width;
+    for (let d = 0; d < width; d++, at++) {
+      const value = x[from + d];
+      const scaled = value * factors[d];
+      const step = toStep(scaled / scale);
       steps[at] = ZERO_POINT + step;
       errors += (scaled - step * scale) ** 2;
       squares += step * step;
-      unscaled += x[at] * x[at];
+      unscaled += value * value;
     }
     const length = scale * Math.sqrt(squares);
     const ofEncoding = Math.sqrt(errors) + length * errorShare;
     const ofRounding = roundingShare(width) * (length + Math.sqrt(unscaled) * unscaledShare);
     margin = Math.max(margin, ofEncoding + ofRounding);
   }
-  return { x: steps, scale, margin, isLeftOut };
+  return { steps, scale, margin };
+}
+
+/** The largest margin of tokens in float32, but for those that are not finite. */
+export function floatMargin(x: Float32Array, width: number): number {
+  let largest = 0;
+  for (let start = 0; start < x.length; start += width) {
+    const squares = sumOfSquares(x, start, width);
+    if (squares < Infinity) largest = Math.max(largest, squares);
+  }
+  return roundingShare(width) * Math.sqrt(largest);
+}
+
+/** What makes bounds of products, each of shape `[nColumns]`. */
+export interface BoundingBias {
+  /** Added to a product, it is an upper bound of `x · w + bias − floor`. */
+  readonly raised: Float32Array;
+  /** Taken from the bound, it is a guess that is rarely too high. */
+  readonly widths: Float32Array;
 }
 
 /**
- * What makes a product an upper bound of `x · w + bias − floor`: a bias for it, shape `[dSae]`, rounded up. −Infinity for
- * a latent whose bias is NaN: it is never active.
+ * Computes biases that make bounds. −Infinity for a latent whose bias is NaN: it is never active.
+ *
+ * @param into Where they go.
+ * @param options.bias Shape `[nColumns]`.
+ * @param options.floors What pre-activations are held against, same shape; 0 if absent.
  */
-export function boundingBias(
-  bias: Float32Array,
+export function setBoundingBias(
+  { raised, widths }: BoundingBias,
   { reaches }: Reach,
-  options: { margin: number; floors: Float32Array | undefined },
-): Float32Array {
-  const { margin, floors } = options;
-  const raised = new Float32Array(bias.length);
+  options: { margin: number; bias: Float32Array; floors?: Float32Array },
+): void {
+  const { margin, bias, floors } = options;
   for (let latent = 0; latent < bias.length; latent++) {
-    const floor = floors?.[latent] ?? 0;
-    const upper = bias[latent] - floor + margin * reaches[latent];
+    const floor = floors === undefined ? 0 : floors[latent];
+    const distance = margin * reaches[latent];
+    const upper = bias[latent] - floor + distance;
     const size = Math.abs(bias[latent]) + Math.abs(floor) + Math.abs(upper);
-    raised[latent] = Number.isFinite(size) ? upper + BIAS_SHARE * size : Number.isNaN(upper) ? -Infinity : upper;
+    const isFinite = size < Infinity;
+    raised[latent] = isFinite ? upper + BIAS_SHARE * size : Number.isNaN(upper) ? -Infinity : upper;
+    widths[latent] = isFinite ? 2 * GUESSED_SHARE * (distance + BIAS_SHARE * size) : Infinity;
   }
-  return raised;
 }
 
-/** Factors of the encoder's dimensions that divide the unevenness between it and activations. */
+/** The nearest whole number that 8 bits hold, from −127 to 127; of a half the larger. */
+function toStep(value: number): number {
+  const step = Math.floor(value + 0.5);
+  return step > LARGEST ? LARGEST : step < -LARGEST ? -LARGEST : step;
+}
+
+/** Factors of dimensions that divide the unevenness between the encoder and activations. */
 function evenFactors(rows: Float32Array, x: Float32Array, width: number): Float64Array {
   const [ofRows, ofTokens] = [rows, x].map((matrix) => {
     const squares = new Float64Array(width);
     for (let start = 0; start < matrix.length; start += width) {
       for (let d = 0; d < width; d++) {
         const square = matrix[start + d] * matrix[start + d];
-        if (Number.isFinite(square)) squares[d] += square;
+        if (square < Infinity) squares[d] += square;
       }
     }
     return squares.map((sum) => Math.sqrt(sum * width / matrix.length));
   });
   return ofTokens.map((size, d) => {
-    const factor = Math.sqrt(size / ofRows[d]);
-    return Number.isFinite(factor) && factor > 0 ? factor : 1;
+    const factor = Math.sqrt(ofRows[d] / size);
+    return factor > 0 && factor < Infinity ? factor : 1;
   });
 }
 

@@ -5,129 +5,31 @@
  *
  * @module
  */
-import { buildWasm } from "../../runtime/wasm.ts";
 import type { TokenWeights } from "../contract.ts";
-import { dots, ROW_ALIGNMENT, type RowKernels } from "./row_kernels.ts";
+import type { EncoderMemory } from "./encoder_memory.ts";
+import type { Entries } from "./entry_list.ts";
 
-const PAGE_BYTES = 65_536;
-const MAX_PAGES = 65_536;
 // Latents that are turned from columns into rows at once: a line of the cache holds as many numbers.
 const LINE_NUMBERS = 16;
 
-/** Latents that may matter, token by token: those of token `t` are entries `offsets[t]` up to `offsets[t + 1]`. */
-export interface TokenLatents {
-  readonly offsets: Uint32Array;
-  readonly latents: Uint32Array;
-}
+// Rows of the encoder that are worked on at once: most of a core's second cache.
+const TILE_BYTES = 640 * 2 ** 10;
 
 /** An encoder, laid out for one latent at a time. */
 export class EncoderRows {
-  readonly dModel: number;
-  readonly dSae: number;
-  /** Numbers from one row to the next; what is beyond `dModel` is zero. */
-  readonly stride: number;
-  readonly #weights: Pick<TokenWeights, "subtractBDec"> & { bEnc: Float32Array; bDec: Float32Array };
-  readonly #memory: WebAssembly.Memory;
-  readonly #kernels: Pick<RowKernels, "dots">;
-  /** Address of what follows the encoder: activations, then entries. */
-  readonly #scratch: number;
-  readonly #starts: Uint32Array;
+  readonly #dModel: number;
+  readonly #bEnc: Float32Array;
+  readonly #bDec: Float32Array | undefined;
+  readonly #memory: EncoderMemory;
 
-  /**
-   * Copies the encoder.
-   *
-   * @throws {RangeError} If it takes more than 4 GiB.
-   */
-  constructor({ dModel, dSae, wEnc, bEnc, bDec, subtractBDec }: TokenWeights) {
-    this.dModel = dModel;
-    this.dSae = dSae;
-    this.stride = Math.ceil(dModel / ROW_ALIGNMENT) * ROW_ALIGNMENT;
-    this.#weights = { bEnc: bEnc.slice(), bDec: bDec.slice(), subtractBDec };
-    this.#scratch = 4 * dSae * this.stride;
-    this.#starts = new Uint32Array(dSae + 1);
-    const nPages = Math.ceil(this.#scratch / PAGE_BYTES);
-    if (nPages > MAX_PAGES) {
-      throw new RangeError(
-        `Cannot load SAE: its encoder must fit into 4 GiB, it takes ${(this.#scratch / 2 ** 30).toFixed(1)} GiB`,
-      );
-    }
-    this.#memory = new WebAssembly.Memory({ initial: nPages, maximum: MAX_PAGES });
-    compiled ??= new WebAssembly.Module(buildWasm([dots]));
-    this.#kernels = new WebAssembly.Instance(compiled, { env: { memory: this.#memory } })
-      .exports as unknown as RowKernels;
-    this.#copyColumns(wEnc);
-  }
-
-  /** The rows, shape `[dSae, stride]`; good until the next call of {@linkcode place}. */
-  get rows(): Float32Array<ArrayBuffer> {
-    return new Float32Array(this.#memory.buffer, 0, this.dSae * this.stride);
-  }
-
-  /**
-   * Takes activations of shape `[nTokens, dModel]` in, `bDec` subtracted where the SAE wants that.
-   *
-   * @returns Shape `[nTokens, stride]`; good until the next call.
-   */
-  place(x: Float32Array): Float32Array<ArrayBuffer> {
-    const { dModel, stride } = this;
-    const { bDec, subtractBDec } = this.#weights;
-    const nTokens = x.length / dModel;
-    this.#reserve(this.#scratch + 4 * nTokens * stride);
-    const placed = new Float32Array(this.#memory.buffer, this.#scratch, nTokens * stride);
-    for (let token = 0; token < nTokens; token++) {
-      const [from, to] = [token * dModel, token * stride];
-      if (subtractBDec) {
-        for (let d = 0; d < dModel; d++) placed[to + d] = x[from + d] - bDec[d];
-      } else {
-        placed.set(x.subarray(from, from + dModel), to);
-      }
-      placed.fill(0, to + dModel, to + stride);
-    }
-    return placed;
-  }
-
-  /**
-   * Pre-activations of some latents of the `nTokens` tokens that are placed, in the order of `found`. Works latent by
-   * latent, so that a row is read once for all tokens.
-   */
-  preActivations({ offsets, latents }: TokenLatents): Float32Array {
-    const { dSae, stride } = this;
-    const { bEnc } = this.#weights;
-    const nTokens = offsets.length - 1;
-    const nEntries = latents.length;
-    const tokensAt = this.#scratch + 4 * nTokens * stride;
-    const dotsAt = tokensAt + 4 * nEntries;
-    this.#reserve(dotsAt + 4 * nEntries);
-    const tokens = new Uint32Array(this.#memory.buffer, tokensAt, nEntries);
-    const products = new Float32Array(this.#memory.buffer, dotsAt, nEntries);
-
-    const starts = this.#starts.fill(0);
-    for (let i = 0; i < nEntries; i++) starts[latents[i] + 1]++;
-    for (let latent = 0; latent < dSae; latent++) starts[latent + 1] += starts[latent];
-    const places = new Uint32Array(nEntries);
-    for (let token = 0; token < nTokens; token++) {
-      for (let i = offsets[token]; i < offsets[token + 1]; i++) {
-        const place = starts[latents[i]]++;
-        places[i] = place;
-        tokens[place] = token;
-      }
-    }
-    // Each start has moved on to the next one's place.
-    for (let latent = 0, start = 0; latent < dSae; latent++) {
-      const n = starts[latent] - start;
-      if (n > 0) {
-        const row = 4 * latent * stride;
-        this.#kernels.dots(this.#scratch, row, tokensAt + 4 * start, dotsAt + 4 * start, n, 4 * stride);
-      }
-      start = starts[latent];
-    }
-    const values = new Float32Array(nEntries);
-    for (let i = 0; i < nEntries; i++) values[i] = products[places[i]] + bEnc[latents[i]];
-    return values;
-  }
-
-  #copyColumns(wEnc: Float32Array): void {
-    const { dModel, dSae, stride, rows } = this;
+  /** Copies an encoder into its memory. */
+  constructor({ dModel, dSae, wEnc, bEnc, bDec, subtractBDec }: TokenWeights, memory: EncoderMemory) {
+    this.#dModel = dModel;
+    this.#bEnc = bEnc.slice();
+    this.#bDec = subtractBDec ? bDec.slice() : undefined;
+    this.#memory = memory;
+    const { stride } = memory;
+    const rows = memory.floats(memory.rows, memory.nColumns * stride);
     for (let first = 0; first < dSae; first += LINE_NUMBERS) {
       const end = Math.min(first + LINE_NUMBERS, dSae);
       for (let d = 0; d < dModel; d++) {
@@ -137,10 +39,51 @@ export class EncoderRows {
     }
   }
 
-  #reserve(nBytes: number): void {
-    const missing = Math.ceil(nBytes / PAGE_BYTES) - this.#memory.buffer.byteLength / PAGE_BYTES;
-    if (missing > 0) this.#memory.grow(missing);
+  /** Takes a block of activations in, shape `[nTokens, dModel]`, `bDec` subtracted where the SAE wants that. */
+  place(x: Float32Array): void {
+    const { stride } = this.#memory;
+    const dModel = this.#dModel;
+    const bDec = this.#bDec;
+    const nTokens = x.length / dModel;
+    const placed = this.#memory.floats(this.#memory.x, nTokens * stride);
+    for (let token = 0; token < nTokens; token++) {
+      const [from, to] = [token * dModel, token * stride];
+      if (bDec === undefined) {
+        placed.set(x.subarray(from, from + dModel), to);
+      } else {
+        for (let d = 0; d < dModel; d++) placed[to + d] = x[from + d] - bDec[d];
+      }
+    }
+  }
+
+  /**
+   * Pre-activations of entries, in their order; good until more are asked for. Works tile by tile: a tile of the
+   * encoder's rows stays in a cache while all tokens of the block go by, each for its few latents among them.
+   */
+  preActivations({ starts, ends, nEntries }: Entries): Float32Array {
+    const memory = this.#memory;
+    const { stride, kernels, dSae } = memory;
+    const rowBytes = 4 * stride;
+    const dotsAt = memory.entries + 4 * nEntries;
+    memory.reserve(dotsAt + 4 * nEntries);
+    const latents = memory.integers(memory.entries, nEntries);
+    const next = starts.slice();
+    const rowsOfTile = Math.max(1, Math.floor(TILE_BYTES / rowBytes));
+    for (let tileEnd = rowsOfTile; tileEnd < dSae + rowsOfTile; tileEnd += rowsOfTile) {
+      for (let token = 0; token < starts.length; token++) {
+        const first = next[token];
+        const end = ends[token];
+        let i = first;
+        while (i < end && latents[i] < tileEnd) i++;
+        if (i === first) continue;
+        next[token] = i;
+        const x = memory.x + token * rowBytes;
+        kernels.dots(memory.rows, x, memory.entries + 4 * first, dotsAt + 4 * first, i - first, rowBytes);
+      }
+    }
+    const values = memory.floats(dotsAt, nEntries);
+    const bEnc = this.#bEnc;
+    for (let i = 0; i < nEntries; i++) values[i] += bEnc[latents[i]];
+    return values;
   }
 }
-
-let compiled: WebAssembly.Module | undefined;

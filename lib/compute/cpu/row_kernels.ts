@@ -10,6 +10,7 @@ import {
   add,
   addV,
   type Code,
+  constant,
   get,
   loadI32,
   loadSplat,
@@ -67,7 +68,7 @@ export const scatter: WasmFunction = {
             ...VECTORS.flatMap((at) =>
               storeV(get(address), addV(loadV(get(address), at), multiplyV(get(factor), loadV(get(source), at))), at)
             ),
-            ...set(source, add(get(source), [0x41, 0xc0, 0x00])),
+            ...set(source, add(get(source), constant(BLOCK_BYTES))),
           ],
         }),
         ...set(source, [...get(source), ...get(ROW_BYTES), 0x6b]),
@@ -96,7 +97,7 @@ export const dots: WasmFunction = {
             ...sums.flatMap((sum, i) =>
               set(sum, addV(get(sum), multiplyV(loadV(get(address), VECTORS[i]), loadV(get(ROW), VECTORS[i]))))
             ),
-            ...set(ROW, add(get(ROW), [0x41, 0xc0, 0x00])),
+            ...set(ROW, add(get(ROW), constant(BLOCK_BYTES))),
           ],
         }),
         ...set(ROW, [...get(ROW), ...get(ROW_BYTES), 0x6b]),

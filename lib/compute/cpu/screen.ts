@@ -1,148 +1,176 @@
 /**
  * Finds the latents of a token that may matter: a matrix product bounds every pre-activation from above, in 8 bits where
- * that is faster, and only the latents with the highest bounds come back. How many are asked for follows what was needed
- * before.
+ * that is faster, and those whose bound does not reach what is kept for sure are ruled out. Bounds go from onnxruntime
+ * straight to the memory of the kernels that look through them.
  *
  * @module
  */
-import type { InferenceSession } from "onnxruntime-node";
+import { freeArrays } from "../../runtime/free.ts";
 import { createSession, loadOrt } from "../../runtime/ort.ts";
-import { boundingBias, measureReaches, quantizeEncoder, quantizeTokens, screenFloats } from "./bounds.ts";
-import type { Reach, ScreenedTokens } from "./bounds.ts";
-import type { EncoderRows } from "./encoder_rows.ts";
-import { type FoundLatents, LatentGatherer } from "./latent_gatherer.ts";
-import { buildScreen, graphNames, groupSize, type ScreenOutput, type ScreenProduct } from "./screen_graph.ts";
+import type { TokenRule } from "../contract.ts";
+import {
+  floatMargin,
+  measureReaches,
+  measureSizes,
+  quantizeEncoder,
+  quantizeTokens,
+  setBoundingBias,
+} from "./bounds.ts";
+import type { Reach } from "./bounds.ts";
+import type { EncoderMemory } from "./encoder_memory.ts";
+import { EntryList } from "./entry_list.ts";
+import { buildScreen, graphNames, type ScreenEncoder } from "./screen_graph.ts";
+import { makeThreshold } from "./threshold.ts";
 
 /** In what precision a screen multiplies. */
-export type ScreenPrecision = ScreenProduct["kind"];
+export type ScreenPrecision = ScreenEncoder["precision"];
 
 /** Options of {@linkcode openScreen}. */
 export interface ScreenOptions {
   readonly precision: ScreenPrecision;
-  /** Activations to fit it to, as `EncoderRows.place()` gives them. */
-  readonly sample: Float32Array;
+  readonly rule: TokenRule;
   readonly bEnc: Float32Array;
-  /** What pre-activations are held against, shape `[dSae]`; bounds are of what is above. Zero if absent. */
+  /** What pre-activations are held against, shape `[dSae]`; 0 if absent. */
   readonly floors?: Float32Array;
-  readonly output: ScreenOutput;
-  /** Whether latents whose bound is not above zero matter. */
-  readonly onlyAbove: boolean;
-  /** How many are asked for at first. */
-  readonly firstAsked: number;
+  /** Tokens of the block that is placed, which the screen is fitted to. */
+  readonly nTokens: number;
+  readonly tokensPerRun: number;
   readonly threads: number;
 }
 
 /** A screen that is laid out. */
 export interface Screen {
   readonly precision: ScreenPrecision;
-  /**
-   * Looks at activations of shape `[nTokens, stride]`.
-   *
-   * @param effort How many times as many as usual are asked for.
-   */
-  find(x: Float32Array, effort: number): Promise<FoundLatents>;
-  /** Tells how many of the entries each token needed. */
-  learn(needed: Uint32Array): void;
+  /** Entries of the first `nTokens` tokens that are placed in the memory; good until the next call. */
+  find(nTokens: number): Promise<EntryList>;
   close(): Promise<void>;
 }
 
-// Bounds that onnxruntime may hold at once: as many tokens as it takes to read the weights rarely, and no more than the
-// last level of a cache.
-const SCRATCH_BYTES = 24 * 2 ** 20;
+/** Tokens that are multiplied at once. */
+interface Run {
+  readonly tokens: Uint32Array;
+  readonly x: Float32Array | Uint8Array;
+  readonly scale: number;
+  readonly margin: number;
+}
 
-// Tokens that need more than this share of others are looked at again.
-const USUAL_SHARE = 0.98;
-const MORE_THAN_NEEDED = 1.25;
+interface Layout {
+  readonly encoder: ScreenEncoder;
+  readonly reach: Reach;
+  /** Cuts the tokens that are placed into runs. */
+  readonly cut: (nTokens: number) => Iterable<Run>;
+}
 
-/** Lays out a screen of an encoder. */
-export async function openScreen(encoder: EncoderRows, options: ScreenOptions): Promise<Screen> {
-  const { precision, sample, bEnc, floors, output, onlyAbove, firstAsked, threads } = options;
-  const { dSae, stride: width } = encoder;
+/** Lays out a screen of the encoder in a memory. */
+export async function openScreen(memory: EncoderMemory, options: ScreenOptions): Promise<Screen> {
+  const { precision, rule, threads } = options;
+  const { stride: width, nColumns } = memory;
   const { Tensor } = await loadOrt();
-  const { product, reach, take } = layOut(encoder.rows, { precision, sample, width });
-  const broken = brokenRows(encoder.rows, width);
-  const biases = bEnc.slice();
-  for (const latent of broken) biases[latent] = NaN;
-  const graph = buildScreen(product, { width, dSae, output });
+  const { encoder, reach, cut } = precision === "int8" ? layOutInt8(memory, options) : layOutFloat32(memory, options);
+  const biases = toColumns(options.bEnc, nColumns, -Infinity);
+  const floors = options.floors && toColumns(options.floors, nColumns, 0);
+  // Of a row that is not finite a product says nothing: its latent is always looked at.
+  for (const latent of brokenRows(memory.floats(memory.rows, nColumns * width), width)) biases[latent] = Infinity;
+  const graph = buildScreen(encoder, { width, nColumns });
   const session = await createSession(graph.model, { threads, weights: graph.weights });
-  const nAll = output === "latents" ? dSae : dSae / groupSize(dSae);
-  const tokensPerRun = Math.max(1, Math.floor(SCRATCH_BYTES / (4 * dSae)));
-  const first = Math.min(nAll, firstAsked);
-  let asked = first;
+  for (const weights of Object.values(graph.weights)) if (weights.buffer !== memory.buffer) freeArrays(weights);
+  const raised = new Float32Array(nColumns);
+  const setThreshold = makeThreshold(memory, rule);
 
-  const run = async (x: Float32Array, nAsked: number) => {
-    const tokens = take(x);
-    const { margin, scale, isLeftOut } = tokens;
-    const feeds: Record<string, InferenceSession.OnnxValueMapType[string]> = {
-      [graphNames.x]: new Tensor(precision === "int8" ? "uint8" : "float32", tokens.x, [x.length / width, width]),
-      [graphNames.bias]: new Tensor("float32", boundingBias(biases, reach, { margin, floors }), [dSae]),
-      [graphNames.nAsked]: new Tensor("int64", BigInt64Array.of(BigInt(nAsked)), [1]),
+  const multiply = async ({ tokens, x, scale, margin }: Run): Promise<void> => {
+    const widths = memory.floats(memory.widths, nColumns);
+    setBoundingBias({ raised, widths }, reach, { margin, bias: biases, floors });
+    const feeds = {
+      [graphNames.x]: new Tensor(precision === "int8" ? "uint8" : "float32", x, [tokens.length, width]),
+      [graphNames.bias]: new Tensor("float32", raised, [nColumns]),
+      ...(precision === "int8" && { [graphNames.xScale]: new Tensor("float32", Float32Array.of(scale), [1]) }),
     };
-    if (precision === "int8") feeds[graphNames.xScale] = new Tensor("float32", Float32Array.of(scale), [1]);
-    return { results: await session.run(feeds), isLeftOut };
+    const bounds = memory.floats(memory.bounds, tokens.length * nColumns);
+    const fetches = { [graphNames.bounds]: new Tensor("float32", bounds, [tokens.length, nColumns]) };
+    const results = await session.run(feeds, fetches);
+    freeArrays(results[graphNames.bounds].data as Float32Array);
   };
 
   return {
     precision,
-    async find(x, effort) {
-      const nTokens = x.length / width;
-      const nAsked = Math.min(nAll, effort * asked);
-      const gatherer = new LatentGatherer(nTokens, { room: nAsked + broken.length, onlyAbove });
-      for (let start = 0; start < x.length; start += tokensPerRun * width) {
-        const { results, isLeftOut } = await run(x.subarray(start, start + tokensPerRun * width), nAsked);
-        const bounds = results[graphNames.bounds].data as Float32Array;
-        const lowest = results[graphNames.lowest].data as Float32Array;
-        const numbers = results[output === "latents" ? graphNames.latents : graphNames.groups].data as Int32Array;
-        for (let token = 0; token < isLeftOut.length; token++) {
-          if (output === "latents") gatherer.addLatents(numbers, bounds, { token, nAsked });
-          else gatherer.addGroups(numbers, bounds, { token, nAsked, dSae });
-          for (const latent of broken) gatherer.add(latent, Infinity);
-          gatherer.endToken(isLeftOut[token] === 1 ? Infinity : nAsked === nAll ? -Infinity : lowest[token]);
+    async find(nTokens) {
+      const list = new EntryList(memory, nTokens);
+      const broken = new Set(brokenRows(memory.floats(memory.x, nTokens * width), width));
+      for (const run of cut(nTokens)) {
+        await multiply(run);
+        for (let i = 0; i < run.tokens.length; i++) {
+          if (broken.has(run.tokens[i])) continue;
+          const row = memory.bounds + 4 * i * nColumns;
+          setThreshold(row);
+          list.collect(run.tokens[i], row);
         }
       }
-      return gatherer.finish();
-    },
-    learn(needed) {
-      if (needed.length === 0) return;
-      const usual = needed.toSorted()[Math.floor(USUAL_SHARE * (needed.length - 1))];
-      asked = Math.min(nAll, Math.max(Math.ceil(first / 4), Math.ceil(MORE_THAN_NEEDED * usual)));
+      for (const token of broken) list.addAll(token);
+      return list;
     },
     close: () => session.release(),
   };
 }
 
-interface Layout {
-  readonly product: ScreenProduct;
-  readonly reach: Reach;
-  readonly take: (x: Float32Array) => ScreenedTokens;
+function layOutInt8(memory: EncoderMemory, { nTokens, tokensPerRun }: ScreenOptions): Layout {
+  const { stride: width, nColumns } = memory;
+  const placed = (n: number) => memory.floats(memory.x, n * width);
+  const into = new Uint8Array(tokensPerRun * width);
+  const { columns, scales, ...encoder } = quantizeEncoder(
+    memory.floats(memory.rows, nColumns * width),
+    placed(nTokens),
+    width,
+  );
+  return {
+    encoder: { precision: "int8", columns, scales },
+    reach: encoder,
+    // Tokens of about the same size share their steps, so that a few large ones do not make those of the others coarse.
+    *cut(nTokens) {
+      const sizes = measureSizes(placed(nTokens), encoder);
+      const finite = Uint32Array.from(sizes.keys()).filter((token) => sizes[token] < Infinity);
+      const order = finite.sort((a, b) => sizes[a] - sizes[b]);
+      for (let first = 0; first < order.length; first += tokensPerRun) {
+        const tokens = order.subarray(first, first + tokensPerRun);
+        const size = sizes[tokens[tokens.length - 1]];
+        const { steps, scale, margin } = quantizeTokens(placed(nTokens), encoder, { tokens, size, into });
+        yield { tokens, x: steps, scale, margin };
+      }
+    },
+  };
 }
 
-function layOut(
-  rows: Float32Array,
-  options: { precision: ScreenPrecision; sample: Float32Array; width: number },
-): Layout {
-  const { precision, sample, width } = options;
-  if (precision === "int8") {
-    const encoder = quantizeEncoder(rows, sample, width);
-    return { product: { kind: "int8", ...encoder }, reach: encoder, take: (x) => quantizeTokens(x, encoder) };
-  }
+function layOutFloat32(memory: EncoderMemory, { tokensPerRun }: ScreenOptions): Layout {
+  const { stride: width, nColumns } = memory;
+  const rows = memory.floats(memory.rows, nColumns * width);
   const broken = brokenRows(rows, width);
   const whole = broken.length === 0 ? rows : rows.slice();
   for (const latent of broken) whole.fill(0, latent * width, (latent + 1) * width);
   return {
-    product: { kind: "float32", rows: whole },
+    encoder: { precision: "float32", rows: whole },
     reach: measureReaches(whole, width),
-    take: (x) => screenFloats(x, width),
+    *cut(nTokens) {
+      for (let first = 0; first < nTokens; first += tokensPerRun) {
+        const tokens = Uint32Array.from({ length: Math.min(tokensPerRun, nTokens - first) }, (_, i) => first + i);
+        const x = memory.floats(memory.x + 4 * first * width, tokens.length * width);
+        yield { tokens, x, scale: 1, margin: floatMargin(x, width) };
+      }
+    },
   };
 }
 
-/** Latents whose rows hold numbers that are not finite: no product says anything about them. */
+/** Rows that hold numbers that are not finite. */
 function brokenRows(rows: Float32Array, width: number): number[] {
   const broken: number[] = [];
-  for (let latent = 0, at = 0; at < rows.length; latent++) {
+  for (let row = 0, at = 0; at < rows.length; row++) {
     let sum = 0;
     for (const end = at + width; at < end; at++) sum += rows[at] - rows[at];
-    if (sum !== 0) broken.push(latent);
+    if (sum !== 0) broken.push(row);
   }
   return broken;
+}
+
+function toColumns(values: Float32Array, nColumns: number, beyond: number): Float32Array {
+  const columns = new Float32Array(nColumns).fill(beyond);
+  columns.set(values);
+  return columns;
 }
