@@ -1,11 +1,15 @@
 /**
- * Encoded bytes to plain 8-bit RGB, with sharp (libvips). Everything that depends on the file format ends here:
- * transparency, orientation, gray, CMYK, 16 bit, color profiles, animation.
+ * Encoded bytes to plain 8-bit RGB, with sharp (libvips), and small WebP files with libwebp. Everything that depends on
+ * the file format ends here: transparency, orientation, gray, CMYK, 16 bit, color profiles, animation.
  *
  * @module
  */
 
+import { decodePlainWebp, isPlainWebp } from "./decode_webp.ts";
+import type Sharp from "sharp";
 import type { ImageSource } from "./source.ts";
+
+let loadedSharp: Promise<{ default: typeof Sharp }> | undefined;
 
 /** Red, green and blue, each from 0 to 255. */
 export type RgbColor = readonly [red: number, green: number, blue: number];
@@ -46,8 +50,12 @@ export interface DecodeImageOptions {
  */
 export async function decodeImage(bytes: Uint8Array, options: DecodeImageOptions = {}): Promise<RgbImage> {
   const { name = "unnamed", background = [255, 255, 255] } = options;
-  // Imported on first use: whoever brings decoded pixels (a browser, say) needs no sharp.
-  const { default: sharp } = await import("sharp");
+  const small = isPlainWebp(bytes) ? await decodePlainWebp(bytes) : undefined;
+  // Where that fails, sharp says why.
+  if (small !== undefined) return { ...small, data: compositeOn(background, small.data) };
+  // Imported on first use: whoever brings decoded pixels (a browser, say) needs no sharp. Another `import()` would be
+  // another turn of the event loop, which a run of a model can get in before.
+  const { default: sharp } = await (loadedSharp ??= import("sharp"));
   try {
     const { data, info } = await sharp(bytes, { failOn: "truncated", autoOrient: true })
       .toColorspace("srgb")

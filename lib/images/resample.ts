@@ -9,6 +9,7 @@
  */
 
 import type { RgbImage } from "./decode.ts";
+import { PRECISION_BITS, ResampleMemory, ROW_ALIGNMENT } from "./resample_kernels.ts";
 import {
   assertNewSize,
   nearestSources,
@@ -46,9 +47,6 @@ export interface Region {
   readonly right: number;
   readonly bottom: number;
 }
-
-/** 32 bits less 8 for the pixel and 2 for what negative lobes may add. */
-const PRECISION_BITS = 32 - 8 - 2;
 
 /**
  * Resizes an image. An image that has the size already is returned as it is if all of it is wanted.
@@ -100,65 +98,89 @@ interface FixedWeights extends Omit<ResampleWeights, "values"> {
   readonly values: Int32Array;
 }
 
+// Images of a source often have the same few sizes.
+const MAX_REMEMBERED = 16;
+const remembered = new Map<string, FixedWeights>();
+
 function fixedWeights(nIn: number, nOut: number, kernel: Exclude<ResampleKernel, "nearest">): FixedWeights {
+  const key = `${nIn} to ${nOut}, ${kernel}`;
+  const known = remembered.get(key);
+  if (known !== undefined) return known;
   const weights = resampleWeights(nIn, nOut, { kernel });
   const values = new Int32Array(weights.values.length);
   for (let i = 0; i < values.length; i++) {
     const weight = weights.values[i] * (1 << PRECISION_BITS);
     values[i] = Math.trunc(weight < 0 ? weight - 0.5 : weight + 0.5);
   }
-  return { ...weights, values };
+  if (remembered.size >= MAX_REMEMBERED) remembered.clear();
+  const fixed = { ...weights, values };
+  remembered.set(key, fixed);
+  return fixed;
 }
 
-const HALF = 1 << (PRECISION_BITS - 1);
-
-// Sums stay within 32 bits; `Math.imul` and `| 0` say so to the compiler, which else computes in floating point.
+let memory: ResampleMemory | undefined;
 
 /** Makes the columns of a region out of the rows of the same region. */
 function resampleRows({ width, data }: RgbImage, options: Region & { weights: FixedWeights }): RgbImage {
-  const { weights: { starts, counts, values, stride }, left, top, right, bottom } = options;
-  const result = new Uint8ClampedArray((right - left) * (bottom - top) * 3);
-  let to = 0;
+  const { weights, left, top, right, bottom } = options;
+  const table = acrossTable(weights, left, right);
+  const [nBytesIn, nBytesOut] = [width * 3, (right - left) * 3];
+  const row = table.byteLength;
+  const target = row + aligned(nBytesIn);
+  memory ??= new ResampleMemory();
+  const buffer = memory.reserve(target + nBytesOut);
+  new Int32Array(buffer).set(table);
+  const rowView = new Uint8Array(buffer, row, nBytesIn);
+  const targetView = new Uint8Array(buffer, target, nBytesOut);
+  const result = new Uint8Array((bottom - top) * nBytesOut);
   for (let y = top; y < bottom; y++) {
-    for (let out = left; out < right; out++, to += 3) {
-      let r = HALF, g = HALF, b = HALF;
-      let at = (y * width + starts[out]) * 3;
-      const end = out * stride + counts[out];
-      for (let k = out * stride; k < end; k++, at += 3) {
-        const weight = values[k];
-        r = (r + Math.imul(data[at], weight)) | 0;
-        g = (g + Math.imul(data[at + 1], weight)) | 0;
-        b = (b + Math.imul(data[at + 2], weight)) | 0;
-      }
-      result[to] = r >> PRECISION_BITS;
-      result[to + 1] = g >> PRECISION_BITS;
-      result[to + 2] = b >> PRECISION_BITS;
-    }
+    rowView.set(data.subarray(y * nBytesIn, (y + 1) * nBytesIn));
+    memory.kernels.across(row, 0, table.byteLength, target);
+    result.set(targetView, (y - top) * nBytesOut);
   }
-  return { width: right - left, height: bottom - top, data: new Uint8Array(result.buffer) };
+  return { width: right - left, height: bottom - top, data: result };
+}
+
+/** For each new pixel from `left` to `right`: where its pixels begin, in bytes, their number times 4, their weights. */
+function acrossTable({ starts, counts, values, stride }: FixedWeights, left: number, right: number): Int32Array {
+  const table = new Int32Array((right - left) * (2 + stride));
+  let length = 0;
+  for (let out = left; out < right; out++) {
+    table[length++] = 3 * starts[out];
+    table[length++] = 4 * counts[out];
+    for (let k = 0; k < counts[out]; k++) table[length++] = values[out * stride + k];
+  }
+  return table.subarray(0, length);
 }
 
 /** Makes the rows of a region; `image` has its columns, and its rows begin with the `first` of the whole. */
 function resampleColumns(
-  { width, data }: RgbImage,
+  { width, height, data }: RgbImage,
   { weights, region, first }: { weights: FixedWeights; region: Region; first: number },
 ): RgbImage {
   const { starts, counts, values, stride } = weights;
-  const height = region.bottom - region.top;
-  const rowLength = width * 3;
-  const result = new Uint8ClampedArray(height * rowLength);
-  const sums = new Int32Array(rowLength);
-  for (let y = 0; y < height; y++) {
-    const out = region.top + y;
-    sums.fill(HALF);
-    for (let k = 0; k < counts[out]; k++) {
-      const weight = values[out * stride + k];
-      const from = (starts[out] + k - first) * rowLength;
-      for (let x = 0; x < rowLength; x++) sums[x] += Math.imul(data[from + x], weight);
-    }
-    for (let x = 0; x < rowLength; x++) result[y * rowLength + x] = sums[x] >> PRECISION_BITS;
+  const nBytes = width * 3;
+  const rowBytes = aligned(nBytes);
+  const rows = aligned(values.byteLength);
+  const target = rows + height * rowBytes;
+  memory ??= new ResampleMemory();
+  const buffer = memory.reserve(target + rowBytes);
+  new Int32Array(buffer).set(values);
+  const bytes = new Uint8Array(buffer);
+  for (let y = 0; y < height; y++) bytes.set(data.subarray(y * nBytes, (y + 1) * nBytes), rows + y * rowBytes);
+  const targetView = bytes.subarray(target, target + nBytes);
+  const result = new Uint8Array((region.bottom - region.top) * nBytes);
+  for (let out = region.top; out < region.bottom; out++) {
+    const from = 4 * out * stride;
+    const source = rows + (starts[out] - first) * rowBytes;
+    memory.kernels.down(source, rowBytes, from, from + 4 * counts[out], target, target + rowBytes);
+    result.set(targetView, (out - region.top) * nBytes);
   }
-  return { width, height, data: new Uint8Array(result.buffer) };
+  return { width, height: region.bottom - region.top, data: result };
+}
+
+function aligned(nBytes: number): number {
+  return Math.ceil(nBytes / ROW_ALIGNMENT) * ROW_ALIGNMENT;
 }
 
 function resampleNearest(image: RgbImage, widthPx: number, heightPx: number): RgbImage {

@@ -104,6 +104,8 @@ export async function* recordActivations(
     for (let batch = 0; batch < nBatches; batch++) {
       signal?.throwIfAborted();
       const { pixels, kept, skipped } = await next;
+      // Read during the last run, if they have not arrived they would be decoded after this one, not beside it.
+      await Promise.allSettled(files.map(({ file }) => file));
       next = load(batch + 1, files);
       files = readAhead(batch + 2);
       const activations = kept.length > 0 ? await opened.run(pixels) : opened.layers.map(() => new Float32Array(0));
