@@ -7,6 +7,7 @@
 import * as Plot from "@observablehq/plot";
 import { escapeXml, figureDocument, serializeSvg } from "./dom.ts";
 import type { Figure } from "./figure.ts";
+import { wrapText } from "./words.ts";
 
 /** Colors of all figures. */
 export const palette = {
@@ -21,7 +22,7 @@ export const palette = {
 /** Every name has the same letters as a web font, a system font, and on a bare Linux machine. */
 export const fontFamily = "Inter, 'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans', sans-serif";
 
-/** Size and words of a figure. */
+/** Size and words of a figure. Words that are too long for its width take further lines. */
 export interface FigureOptions {
   /** Width in pixels. @default {640} */
   widthPx?: number;
@@ -35,10 +36,52 @@ export interface FigureOptions {
   caption?: string;
 }
 
-const TITLE_PX = 24;
-const SUBTITLE_PX = 20;
-const CAPTION_LINE_PX = 16;
 const EDGE_PX = 16;
+
+/** How lines are set; the first one takes `firstPx`, each further one `linePx`. */
+const titleLines = { fontSizePx: 16, firstPx: 24, linePx: 21 } as const;
+const subtitleLines = { fontSizePx: 12.5, firstPx: 20, linePx: 17 } as const;
+const captionLines = { fontSizePx: 11.5, firstPx: 16, linePx: 16 } as const;
+
+interface FrameLine {
+  readonly text: string;
+  /** Baseline, from the top of the figure, or of the caption. */
+  readonly y: number;
+}
+
+/** The words of a figure in lines, and the room they take. */
+interface FrameWords {
+  readonly title: readonly FrameLine[];
+  readonly subtitle: readonly FrameLine[];
+  readonly caption: readonly FrameLine[];
+  readonly topPx: number;
+  readonly bottomPx: number;
+}
+
+function setWords({ widthPx = 640, title = "", subtitle = "", caption = "" }: FigureOptions): FrameWords {
+  const roomPx = widthPx - 2 * EDGE_PX;
+  const set = (text: string, { fontSizePx, linePx }: { fontSizePx: number; linePx: number }, firstY: number) =>
+    wrapText(text, { roomPx, fontSizePx }).map((text, i) => ({ text, y: firstY + i * linePx }));
+  const heightPx = ({ length }: readonly FrameLine[], { firstPx, linePx }: { firstPx: number; linePx: number }) =>
+    length === 0 ? 0 : firstPx + (length - 1) * linePx;
+  const lines = set(title, titleLines, EDGE_PX + 13);
+  const titlePx = heightPx(lines, titleLines);
+  const below = set(subtitle, subtitleLines, EDGE_PX + 13 + Math.max(0, titlePx - 2));
+  const small = set(caption, captionLines, 14);
+  return {
+    title: lines,
+    subtitle: below,
+    caption: small,
+    topPx: EDGE_PX + titlePx + heightPx(below, subtitleLines),
+    bottomPx: heightPx(small, captionLines) + (small.length > 0 ? 18 : 8),
+  };
+}
+
+/** Height that words and edges take of a figure, in pixels. */
+export function frameHeightPx(options: FigureOptions): number {
+  const { topPx, bottomPx } = setWords(options);
+  return topPx + bottomPx;
+}
 
 /**
  * Draw Plot options inside the frame.
@@ -47,10 +90,9 @@ const EDGE_PX = 16;
  * @throws {RangeError} If there is no room left for the plot.
  */
 export function drawFigure(plotOptions: Plot.PlotOptions, options: FigureOptions): Figure {
-  const { widthPx = 640, heightPx = 360, title = "", subtitle = "", caption = "" } = options;
-  const captionLines = caption === "" ? [] : caption.split("\n");
-  const topPx = EDGE_PX + (title ? TITLE_PX : 0) + (subtitle ? SUBTITLE_PX : 0);
-  const bottomPx = captionLines.length * CAPTION_LINE_PX + (captionLines.length > 0 ? 18 : 8);
+  const { widthPx = 640, heightPx = 360, title = "" } = options;
+  const words = setWords(options);
+  const { topPx, bottomPx } = words;
   const height = heightPx - topPx - bottomPx;
   if (!(widthPx >= 160) || !(height >= 80)) {
     throw new RangeError(
@@ -61,8 +103,7 @@ export function drawFigure(plotOptions: Plot.PlotOptions, options: FigureOptions
   }
   const drawing = Plot.plot({ ...plotOptions, width: widthPx, height, document: figureDocument() });
   const marks = Array.from(drawing.childNodes).map(serializeSvg).join("").replaceAll("currentColor", palette.muted);
-  const line = (text: string, y: number, sizePx: number, color: string, weight = 400) =>
-    text &&
+  const line = ({ text, y }: FrameLine, sizePx: number, color: string, weight = 400) =>
     `<text x="${EDGE_PX}" y="${y}" font-size="${sizePx}" font-weight="${weight}" fill="${color}">${
       escapeXml(text)
     }</text>`;
@@ -70,11 +111,13 @@ export function drawFigure(plotOptions: Plot.PlotOptions, options: FigureOptions
     `<svg xmlns="http://www.w3.org/2000/svg" width="${widthPx}" height="${heightPx}" ` +
     `viewBox="0 0 ${widthPx} ${heightPx}" role="img" aria-label="${escapeXml(title)}" font-family="${fontFamily}">`,
     `<rect width="${widthPx}" height="${heightPx}" fill="${palette.paper}"/>`,
-    line(title, EDGE_PX + 13, 16, palette.ink, 600),
-    line(subtitle, EDGE_PX + 13 + (title ? TITLE_PX - 2 : 0), 12.5, palette.muted),
+    ...words.title.map((own) => line(own, titleLines.fontSizePx, palette.ink, 600)),
+    ...words.subtitle.map((own) => line(own, subtitleLines.fontSizePx, palette.muted)),
     `<g transform="translate(0,${topPx})" font-size="12" fill="${palette.muted}" text-anchor="middle" ` +
     `font-variant="tabular-nums">${marks}</g>`,
-    ...captionLines.map((text, i) => line(text, topPx + height + 14 + i * CAPTION_LINE_PX, 11.5, palette.muted)),
+    ...words.caption.map(({ text, y }) =>
+      line({ text, y: topPx + height + y }, captionLines.fontSizePx, palette.muted)
+    ),
     "</svg>",
   ].join("");
   return { svg, widthPx, heightPx };

@@ -6,6 +6,7 @@
  */
 import type * as Plot from "@observablehq/plot";
 import { palette } from "./frame.ts";
+import { textWidthPx } from "./words.ts";
 
 /** A point with words, in data values. */
 export interface LabeledPoint {
@@ -39,11 +40,6 @@ export interface PlacedLabel {
 
 const LINE_PX = 15;
 const GAP_PX = 6;
-
-/** Estimated width of a line of text: widest of the fonts that figures may be shown in. */
-export function textWidthPx(text: string, fontSizePx: number): number {
-  return text.length * fontSizePx * 0.62;
-}
 
 /**
  * Rows for labels that start right of vertical lines, so that no line crosses the label of another: the further left,

@@ -8,7 +8,8 @@ import type { HistogramBin, LatentSummary } from "../summary/summary.ts";
 import type { Figure } from "./figure.ts";
 import { countTicks, formatCount, formatPercentile, formatShare, formatValue, logTicks } from "./format.ts";
 import { drawFigure, drawMessage, type FigureOptions, margins, palette, xAxis, yAxis } from "./frame.ts";
-import { labelMark, stairRows, textWidthPx } from "./labels.ts";
+import { labelMark, stairRows } from "./labels.ts";
+import { textWidthPx } from "./words.ts";
 
 /** Options of {@linkcode plotActivationHistogram}. */
 export interface ActivationHistogramOptions extends FigureOptions {

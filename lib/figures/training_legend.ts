@@ -5,8 +5,8 @@
  * @module
  */
 import { palette } from "./frame.ts";
-import { textWidthPx } from "./labels.ts";
 import type { PanelRun } from "./training_panels.ts";
+import { textWidthPx } from "./words.ts";
 
 const SWATCH_PX = 22;
 const LETTER_PX = 12;

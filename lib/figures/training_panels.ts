@@ -9,13 +9,13 @@ import { type CurvePoint, cutCurve, smoothCurve, thinCurve } from "./curve.ts";
 import { figureDocument } from "./dom.ts";
 import { countTicks, formatCount, formatShare, formatValue, logTicks } from "./format.ts";
 import { margins, palette, xAxis, yAxis } from "./frame.ts";
-import type { TrainingField, TrainingPoint } from "./training_point.ts";
+import type { HeldOutPoint, TrainingField, TrainingPoint } from "./training_point.ts";
 
 /** A curve with its color and the dots that belong to it. */
 export interface PanelRun {
   readonly name: string;
   readonly points: readonly TrainingPoint[];
-  readonly heldOut: readonly TrainingPoint[];
+  readonly heldOut: readonly HeldOutPoint[];
   readonly color: string;
   /** Latents of its dictionary, to show dead ones as a share. */
   readonly dSae?: number;
@@ -63,7 +63,7 @@ export function isDrawable(field: TrainingField, value: number): boolean {
 export function drawPanel(runs: readonly PanelRun[], options: PanelOptions): Element {
   const { field, widthPx, heightPx, mostTokens, hasAxis } = options;
   const isShare = field === "nDead" && runs.every(({ dSae }) => dSae !== undefined);
-  const curveOf = (points: readonly TrainingPoint[], dSae = 1): CurvePoint[] =>
+  const curveOf = (points: readonly HeldOutPoint[], dSae = 1): CurvePoint[] =>
     points.filter((point) => point[field] !== undefined && Number.isFinite(point.nTokens))
       .map((point) => ({ x: point.nTokens, y: point[field]! / (isShare ? dSae : 1) }));
   const curves = runs.map(({ points, heldOut, color, dSae }) => (

@@ -7,11 +7,11 @@
 import type * as Plot from "@observablehq/plot";
 import type { Figure } from "./figure.ts";
 import { formatCount, formatShare, formatValue } from "./format.ts";
-import { drawFigure, drawMessage, type FigureOptions, palette } from "./frame.ts";
-import { textWidthPx } from "./labels.ts";
+import { drawFigure, drawMessage, type FigureOptions, frameHeightPx, palette } from "./frame.ts";
 import { arrangeLegend, createSvg } from "./training_legend.ts";
-import type { TrainingField, TrainingPoint } from "./training_point.ts";
+import { type HeldOutPoint, heldOutPoints, type TrainingField, type TrainingPoint } from "./training_point.ts";
 import { drawPanel, isDrawable, panelRoom, type PanelRun, tokenUnit, trainingFields } from "./training_panels.ts";
+import { textWidthPx } from "./words.ts";
 
 /** A log with a name. */
 export interface TrainingRun {
@@ -19,7 +19,7 @@ export interface TrainingRun {
   readonly name: string;
   /** The log, in the order of the steps. */
   readonly points: readonly TrainingPoint[];
-  /** The same quantities on held-out tokens, drawn as dots. */
+  /** The same quantities on held-out tokens, drawn as dots, beside those that points carry. */
   readonly heldOut?: readonly TrainingPoint[];
   /** Latents of its dictionary. By default as many as the first run's. */
   readonly dSae?: number;
@@ -29,7 +29,7 @@ export interface TrainingRun {
 export interface TrainingPlotOptions extends Omit<FigureOptions, "heightPx"> {
   /** Height in pixels, words included; by default what the panels need. */
   heightPx?: number;
-  /** The same quantities on held-out tokens, drawn as dots. @default {[]} */
+  /** The same quantities on held-out tokens, drawn as dots, beside those that points carry. @default {[]} */
   heldOut?: readonly TrainingPoint[];
   /** Latents of the dictionary; with it, dead latents are shown as a share. By default as a count. */
   dSae?: number;
@@ -55,18 +55,24 @@ const SUBTITLE_LETTER_PX = 12.5;
 
 /**
  * Panels of error (logarithmic), L0, dead latents and learning rate over tokens seen; two columns from 560 pixels on.
- * Values as measured are pale and their running mean is in full color. Logs of any length are thinned to the pixels,
- * lowest and highest values kept. Values that are not finite leave a gap with a cross.
+ * Values as measured are pale, their running mean is in full color, held-out values are dots. Logs of any length are
+ * thinned to the pixels, lowest and highest values kept. Values that are not finite leave a gap with a cross.
  *
  * @param points The log, in the order of the steps; fields may be missing from some points or from all.
  * @throws {RangeError} If there are more than six other runs, a panel is unknown, `dSae` is not a positive integer, or
  * the size leaves no room.
  */
 export function plotTraining(points: readonly TrainingPoint[], options: TrainingPlotOptions = {}): Figure {
-  const { widthPx = 640, heldOut = [], runs = [], name = "this run", dSae } = options;
+  const { widthPx = 640, heldOut, runs = [], name = "this run", dSae } = options;
   checkOptions(options);
   const all: PanelRun[] = [{ name, points, heldOut, dSae }, ...runs].map((run, i) => (
-    { name: run.name, points: run.points, heldOut: run.heldOut ?? [], color: runColors[i], dSae: run.dSae ?? dSae }
+    {
+      name: run.name,
+      points: run.points,
+      heldOut: heldOutPoints(run.points, run),
+      color: runColors[i],
+      dSae: run.dSae ?? dSae,
+    }
   )).filter((run) => run.points.length + run.heldOut.length > 0);
   const has = (field: TrainingField) => all.some((run) => pointsOf(run).some((point) => point[field] !== undefined));
   const error = (["normalizedMse", "mse", "loss"] as const).find(has) ?? "loss";
@@ -75,7 +81,7 @@ export function plotTraining(points: readonly TrainingPoint[], options: Training
   const roomPx = widthPx - 2 * EDGE_PX;
   const last = points.at(-1);
   const isAllDrawn = fields.every((field) =>
-    all.every((run) => pointsOf(run).every((point) => point[field] === undefined || isDrawable(field, point[field])))
+    all.every((run) => pointsOf(run).every((point) => point[field] === undefined || isDrawable(field, point[field]!)))
   );
   const {
     title = "Training",
@@ -124,11 +130,9 @@ export function plotTraining(points: readonly TrainingPoint[], options: Training
     group.append(...legend.draw(document));
     return group as unknown as SVGElement;
   };
-  const framePx = EDGE_PX + (title ? 24 : 0) + (subtitle ? 20 : 0) +
-    (caption === "" ? 8 : 18 + 16 * caption.split("\n").length);
   return drawFigure({ axis: null, margin: 0, marks: [panels] }, {
     ...words,
-    heightPx: options.heightPx ?? framePx + fixedPx + nRows * PANEL_PX,
+    heightPx: options.heightPx ?? frameHeightPx(words) + fixedPx + nRows * PANEL_PX,
   });
 }
 
@@ -159,7 +163,7 @@ function joinWhatFits(facts: readonly string[], roomPx: number): string {
   return line;
 }
 
-function pointsOf(run: PanelRun): TrainingPoint[] {
+function pointsOf(run: PanelRun): HeldOutPoint[] {
   return [...run.points, ...run.heldOut];
 }
 

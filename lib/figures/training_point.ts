@@ -28,7 +28,31 @@ export interface TrainingPoint {
   readonly gradientNorm?: number;
   /** Speed. */
   readonly tokensPerSecond?: number;
+  /** What the SAE gave on held-out tokens after this step, if it was measured. */
+  readonly heldOut?: HeldOutValues;
 }
 
+/** Some of the same quantities on held-out tokens. */
+export interface HeldOutValues {
+  /** As in {@linkcode TrainingPoint}. */
+  readonly normalizedMse: number;
+  /** Mean number of active latents a token. */
+  readonly l0: number;
+  /** Latents that are active on none of these tokens. */
+  readonly nDead?: number;
+}
+
+/** What was measured on held-out tokens, and when. */
+export type HeldOutPoint = Partial<TrainingPoint> & Pick<TrainingPoint, "step" | "nTokens">;
+
 /** A quantity that a panel can show. */
-export type TrainingField = Exclude<keyof TrainingPoint, "step" | "nTokens">;
+export type TrainingField = Exclude<keyof TrainingPoint, "step" | "nTokens" | "heldOut">;
+
+/** All that was measured on held-out tokens: what points of the log carry, and what is given beside them. */
+export function heldOutPoints(
+  points: readonly TrainingPoint[],
+  { heldOut: given = [] }: { heldOut?: readonly TrainingPoint[] },
+): HeldOutPoint[] {
+  const carried = points.flatMap(({ step, nTokens, heldOut }) => heldOut ? [{ step, nTokens, ...heldOut }] : []);
+  return [...carried, ...given].sort((a, b) => a.nTokens - b.nTokens);
+}

@@ -12,13 +12,13 @@ import { formatCount, formatShare, formatValue } from "./format.ts";
 import { plotParetoFront } from "./pareto_plot.ts";
 import { type LatentDensities, plotDensityHistogram } from "./summary_plots.ts";
 import { plotTraining, type TrainingRun } from "./training_plots.ts";
-import type { TrainingPoint } from "./training_point.ts";
+import { heldOutPoints, type TrainingPoint } from "./training_point.ts";
 
 /** Options of {@linkcode writeTrainingReport}. */
 export interface TrainingReportOptions {
   /** The log, in the order of the steps. */
   points: readonly TrainingPoint[];
-  /** The same quantities on held-out tokens. @default {[]} */
+  /** The same quantities on held-out tokens, beside those that points carry. @default {[]} */
   heldOut?: readonly TrainingPoint[];
   /** At most six other runs to compare with. @default {[]} */
   runs?: readonly TrainingRun[];
@@ -69,17 +69,20 @@ export async function writeTrainingReport(path: string, options: TrainingReportO
       })),
   ];
   if (all.some((run) => run.points.some(({ nDead }) => nDead !== undefined))) {
+    const hasHeldOut = all.some((run) => heldOutPoints(run.points, run).some(({ nDead }) => nDead !== undefined));
     sections.push(
       drawn(
         "Dead latents",
         (widthPx) =>
           plotTraining(points, {
             widthPx,
+            heldOut,
             runs,
             name,
             dSae,
             title: "Dead latents",
             subtitle: "",
+            caption: hasHeldOut ? "Held out: latents that are active on none of those tokens." : undefined,
             panels: ["nDead"],
             heightPx: 280,
           }),
@@ -91,7 +94,7 @@ export async function writeTrainingReport(path: string, options: TrainingReportO
     sections.push(
       drawn(
         "Densities",
-        (widthPx) => plotDensityHistogram(summary, { widthPx, ...(widthPx === NARROW_PX && { subtitle: "" }) }),
+        (widthPx) => plotDensityHistogram(summary, { widthPx }),
       ),
     );
   }
@@ -161,7 +164,7 @@ function factList({ points, facts = {} }: TrainingReportOptions, { dSae }: { dSa
 function comparison(runs: readonly TrainingRun[]): Html {
   const ends = runs.map(({ name, points, heldOut, dSae }) => {
     const last = points.at(-1);
-    const measured = heldOut?.at(-1) ?? last;
+    const measured = heldOutPoints(points, { heldOut }).at(-1) ?? last;
     const { l0 = last?.l0 ?? NaN, normalizedMse = last?.normalizedMse ?? NaN } = measured ?? {};
     return { name, last, dSae, l0, normalizedMse };
   });

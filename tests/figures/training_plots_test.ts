@@ -7,8 +7,8 @@ import sharp from "sharp";
 import { cutCurve, smoothCurve, thinCurve } from "../../lib/figures/curve.ts";
 import { toPng } from "../../lib/figures/figure.ts";
 import { paretoFront, plotParetoFront } from "../../lib/figures/pareto_plot.ts";
-import { plotTraining, trainingFacts } from "../../lib/figures/training_plots.ts";
-import type { TrainingField, TrainingPoint } from "../../lib/figures/training_point.ts";
+import { plotTraining, trainingFacts, type TrainingPlotOptions } from "../../lib/figures/training_plots.ts";
+import { heldOutPoints, type TrainingField, type TrainingPoint } from "../../lib/figures/training_point.ts";
 import { writeTrainingReport } from "../../lib/figures/training_report.ts";
 
 /** All text of a figure, in order. */
@@ -168,6 +168,28 @@ Deno.test("plotTraining() draws other runs in their own colors with a legend, an
   assert.equal(count(svg, /<circle/g), 3 + 1); // three values and the legend
 });
 
+Deno.test("plotTraining() draws held-out values that points of the log carry as dots, of every run", () => {
+  const carrying = logOf(10, (i) => i % 5 === 4 ? { heldOut: { normalizedMse: 0.5, l0: 31 + i } } : {});
+  const dots = (options: TrainingPlotOptions) => count(plotTraining(carrying, options).svg, /<circle/g) - 1;
+  assert.equal(dots({ panels: ["normalizedMse"] }), 2);
+  assert.equal(dots({ panels: ["l0"] }), 2);
+  assert.equal(dots({ panels: ["loss", "nDead", "learningRate"] }), 0);
+  assert.equal(dots({ panels: ["l0"], runs: [{ name: "b", points: carrying.slice(0, 5) }] }), 3);
+  const [given] = logOf(1);
+  assert.equal(dots({ panels: ["loss", "l0"], heldOut: [given] }), 1 + 3);
+  assert.ok(!texts(plotTraining(carrying).svg).some((text) => text.startsWith("×")));
+});
+
+Deno.test("heldOutPoints() joins what points carry and what is given, by tokens", () => {
+  const log = logOf(3, (i) => i === 1 ? { heldOut: { normalizedMse: 0.5, l0: 3, nDead: 7 } } : {});
+  const given = logOf(1);
+  assert.deepEqual(heldOutPoints(log, { heldOut: given }), [
+    given[0],
+    { step: 2, nTokens: 2000, normalizedMse: 0.5, l0: 3, nDead: 7 },
+  ]);
+  assert.deepEqual(heldOutPoints(logOf(2), {}), []);
+});
+
 Deno.test("plotTraining() says so if nothing was logged", () => {
   assert.ok(texts(plotTraining([]).svg).includes("Nothing logged yet"));
   assert.ok(texts(plotTraining(logOf(5), { panels: ["gradientNorm"] }).svg).includes("Nothing logged yet"));
@@ -285,6 +307,18 @@ Deno.test("writeTrainingReport() writes one page that needs nothing else", async
     assert.equal(count(page, /<svg /g), 8); // four figures at two widths
     assert.ok(!/<script|<link rel="stylesheet"|src=|url\(/.test(page));
     assert.deepEqual(await fs.readdir(directory), ["report.html"]);
+
+    const heldOut = { normalizedMse: 0.0625, l0: 5, nDead: 2 };
+    const measured = { points: logOf(30, (i) => i === 29 ? { heldOut } : {}), dSae: 8 };
+    await writeTrainingReport(path.join(directory, "measured.html"), {
+      ...measured,
+      runs: [{ ...measured, name: "b" }],
+    });
+    const other = await fs.readFile(path.join(directory, "measured.html"), "utf8");
+    assert.ok(other.includes('<td class="number">0.0625</td>'));
+    assert.ok(other.includes("Held out: latents that are active on none of those tokens."));
+    assert.ok(!page.includes("Held out"));
+    await fs.rm(path.join(directory, "measured.html"));
 
     const refused = writeTrainingReport(file, { points: logOf(3), densities: [0.5, 1.5] });
     await assert.rejects(refused, {
