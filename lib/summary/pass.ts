@@ -22,7 +22,7 @@ export interface SummarizeBatchesOptions {
 }
 
 // What is held of latents at once: few enough for little memory, enough for each latent to have several.
-const TOKENS_AT_ONCE = 2048;
+const TOKENS_AT_ONCE = 1024;
 
 /**
  * Summarizes the latents of activations as they come. Nothing of a batch is kept.

@@ -105,20 +105,33 @@ export class Sketch {
 
   #grow(range: number, number: number): void {
     const ranges = this.#ranges;
+    const newFirst = ranges[range + 2] === 0 ? number : Math.min(ranges[range + 1], number);
+    const newEnd = Math.max(ranges[range + 2], number + 1);
+    if (this.#nPlaces + newEnd - newFirst > this.#pages.length) this.#compact(newEnd - newFirst);
     const [origin, first, end] = ranges.subarray(range, range + 3);
-    const newFirst = end === 0 ? number : Math.min(first, number);
-    const newEnd = Math.max(end, number + 1);
     const place = this.#nPlaces;
     this.#nPlaces += newEnd - newFirst;
-    if (this.#nPlaces > this.#pages.length) {
-      const larger = new Uint32Array(Math.max(this.#nPlaces, 2 * this.#pages.length));
-      larger.set(this.#pages);
-      this.#pages = larger;
-    }
     this.#pages.copyWithin(place + first - newFirst, origin + first, origin + end);
     ranges[range] = place - newFirst;
     ranges[range + 1] = newFirst;
     ranges[range + 2] = newEnd;
+  }
+
+  /** Moves all ranges together, out of what was left unused, with room for as much again and for `nMore` places. */
+  #compact(nMore: number): void {
+    const ranges = this.#ranges;
+    let nPlaces = 0;
+    for (let range = 0; range < ranges.length; range += 3) nPlaces += ranges[range + 2] - ranges[range + 1];
+    const pages = new Uint32Array(2 * nPlaces + nMore);
+    let place = 0;
+    for (let range = 0; range < ranges.length; range += 3) {
+      const [origin, first, end] = ranges.subarray(range, range + 3);
+      pages.set(this.#pages.subarray(origin + first, origin + end), place);
+      ranges[range] = place - first;
+      place += end - first;
+    }
+    this.#pages = pages;
+    this.#nPlaces = nPlaces;
   }
 
   /** Non-empty bins of a latent, ascending. */

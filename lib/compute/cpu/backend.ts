@@ -44,7 +44,7 @@ const BLOCK_TOKENS = 2048;
 
 // Bounds that are held at once: of as many tokens as it takes to read the weights rarely, and no more than is worth their
 // memory, of which onnxruntime takes as much again.
-const BOUNDS_BYTES = 12 * 2 ** 20;
+const BOUNDS_BYTES = 8 * 2 ** 20;
 
 // Tokens up to which looking at every latent is faster than laying out a screen.
 const TOKENS_WITHOUT_SCREEN = 4;
