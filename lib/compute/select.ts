@@ -55,6 +55,35 @@ export interface OpenBackendOptions {
 }
 
 /**
+ * The GPU that a choice means, `undefined` for the CPU.
+ *
+ * @param action What cannot be done without, for errors.
+ * @throws {RangeError} If the choice is none of {@linkcode backendChoices}.
+ * @throws {Error} If WebGPU is asked for by name and there is no adapter.
+ */
+export async function chooseAdapter(
+  options: Pick<OpenBackendOptions, "backend" | "adapter">,
+  action: string,
+): Promise<{ choice: BackendChoice; adapter: GPUAdapter | undefined }> {
+  const choice = (options.backend ?? (process.env[backendVariable] || "auto")) as BackendChoice;
+  if (!backendChoices.includes(choice)) {
+    throw new RangeError(
+      `Cannot ${action}: backend must be one of ${backendChoices.join(", ")}, current value is ${choice}`,
+    );
+  }
+  if (choice === "cpu") return { choice, adapter: undefined };
+  const adapter = options.adapter ?? await findGpuAdapter();
+  if (choice === "webgpu" && adapter === undefined) {
+    throw new Error(
+      `Cannot ${action}: a GPU adapter must be there for webgpu, none was found; install a Vulkan or Metal driver, or use ` +
+        "backend cpu",
+    );
+  }
+  const isSoftware = adapter !== undefined && isSoftwareAdapter(adapter);
+  return { choice, adapter: choice === "auto" && isSoftware ? undefined : adapter };
+}
+
+/**
  * Opens a compute back end. With `auto`, a GPU that cannot be opened, is lost or has too little memory is left for the
  * CPU, with one warning; its SAEs move along and the batch that failed is done again. A GPU that is asked for by name
  * is never left.
@@ -64,23 +93,8 @@ export interface OpenBackendOptions {
  */
 export async function openBackend(options: OpenBackendOptions = {}): Promise<Backend> {
   const { threads = 0, webgpu = {}, onWarning = console.warn } = options;
-  const choice = options.backend ?? (process.env[backendVariable] || "auto");
-  if (!backendChoices.includes(choice as BackendChoice)) {
-    throw new RangeError(
-      `Cannot open back end: backend must be one of ${backendChoices.join(", ")}, current value is ${choice}`,
-    );
-  }
-  if (choice === "cpu") return await createCpuBackend({ threads });
-  const adapter = options.adapter ?? await findGpuAdapter();
-  if (choice === "webgpu" && adapter === undefined) {
-    throw new Error(
-      "Cannot open back end webgpu: a GPU adapter must be there, none was found; install a Vulkan or Metal driver, or " +
-        "use backend cpu",
-    );
-  }
-  if (adapter === undefined || (choice === "auto" && isSoftwareAdapter(adapter))) {
-    return await createCpuBackend({ threads });
-  }
+  const { choice, adapter } = await chooseAdapter(options, "open back end");
+  if (adapter === undefined) return await createCpuBackend({ threads });
   if (choice === "webgpu") return await createWebGpuBackend({ ...webgpu, adapter });
   const openCpu = () => createCpuBackend({ threads });
   let gpu: Backend;

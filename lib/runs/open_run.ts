@@ -19,13 +19,15 @@ import { checkHeldOut, measureHeldOut } from "./held_out.ts";
 import { openRunLog, readRunLog, type RunStep, startClock } from "./log.ts";
 import {
   describeRun,
-  identifyRecording,
+  identifySource,
+  isSameSource,
   openRunFolder,
   readJson,
   runFiles,
   type RunResult,
   type RunSettings,
 } from "./run_folder.ts";
+import { type TokenSource, toTokenSource } from "../train/source.ts";
 import type { TrainStep } from "../train/step.ts";
 import type { TrainOptions } from "../train/train.ts";
 import type { TrainerState } from "../train/start.ts";
@@ -47,7 +49,8 @@ export interface TrainedRun {
 }
 
 /** Options of `trainRun()`: those of `trainSae()`, and where and how often things are written. */
-export interface TrainRunOptions extends RecipeOptions, Pick<TrainOptions, "layer" | "dSae" | "tokens" | "threads"> {
+export interface TrainRunOptions
+  extends RecipeOptions, Pick<TrainOptions, "layer" | "dSae" | "tokens" | "poolBytes" | "threads" | "backend"> {
   /** Folder of the run; made if it is missing. A stopped run in it goes on. */
   directory: string;
   /**
@@ -63,11 +66,11 @@ export interface TrainRunOptions extends RecipeOptions, Pick<TrainOptions, "laye
    */
   checkpointEvery?: number;
   /**
-   * Recording of other images by the same model, to measure the SAE on at the end.
+   * Other images, or a recording of some by the same model, to measure the SAE on at the end.
    *
    * @default none
    */
-  heldOut?: Shards;
+  heldOut?: Shards | TokenSource;
   /** Stops between steps. A checkpoint is written first. */
   signal?: AbortSignal;
   /** Called after each step. */
@@ -90,16 +93,16 @@ export interface OpenRun {
   readonly state?: TrainerState;
   /** What there is, if nothing is left to do. */
   readonly finished?: TrainedRun;
+  /** Steps between checkpoints. */
+  readonly checkpointEvery: number;
   /**
    * Takes a step down, and tells how long it took.
    *
    * @throws {Error} If the loss is not finite, or the error grows without end.
    */
   addStep(step: TrainStep): RunStep;
-  /** Takes the state after it down, as far as its turn has come. Throws where the signal has aborted. */
+  /** Writes a checkpoint, unless there is one of that step or a later one. */
   addState(state: TrainerState): Promise<void>;
-  /** Writes a checkpoint of the last step if it was stopped by its signal. Call it where training threw. */
-  keep(error: unknown): Promise<void>;
   /** Writes all that a finished run has. */
   finish(sae: Sae): Promise<TrainedRun>;
   close(): Promise<void>;
@@ -111,57 +114,49 @@ export interface OpenRun {
  * @throws {RangeError} If an option is out of range, or held-out activations are of another model, layer or width.
  * @throws {Error} If the folder holds another run or cannot be written.
  */
-export async function openRun(shards: Shards, options: OpenRunOptions): Promise<OpenRun> {
-  const { directory, logEvery = 25, checkpointEvery = 500, heldOut, signal } = options;
+export async function openRun(source: TokenSource, options: OpenRunOptions): Promise<OpenRun> {
+  const { directory, logEvery = 25, checkpointEvery = 500, signal } = options;
   for (const [name, value] of Object.entries({ logEvery, checkpointEvery })) {
     if (Number.isInteger(value) && value >= 1) continue;
     throw new RangeError(`Cannot train SAE: ${name} must be an integer of 1 or more, current value is ${value}`);
   }
   const at = (file: keyof typeof runFiles) => join(directory, runFiles[file]);
-  const settings = describeRun(shards, { ...options, logEvery });
+  const settings = describeRun(source, { ...options, logEvery });
   const { optimizer, dead } = chooseRecipe(options);
-  const heldOutId = heldOut === undefined ? null : identifyRecording(heldOut);
-  if (heldOut !== undefined) checkHeldOut(heldOut, shards, settings);
+  const heldOut = options.heldOut && toTokenSource(options.heldOut);
+  const heldOutId = heldOut ? identifySource(heldOut) : null;
+  if (heldOut !== undefined) checkHeldOut(heldOut, source, settings);
   const { state, result } = await openRunFolder(directory, settings);
-  const isFinished = result && (heldOutId === null || result.held_out?.sha256 === heldOutId.sha256);
+  const isFinished = result && (heldOutId === null || isSameSource(result.held_out, heldOutId));
   const startedAt = state?.step ?? 0;
   const log = await openRunLog(at("log"), { lastStep: isFinished ? Infinity : startedAt });
   const { steps } = log;
   const checkDivergence = watchDivergence(steps, optimizer.learningRate);
   const clock = startClock(steps.at(-1));
-  let latest: { step: RunStep; state?: TrainerState } | undefined;
   let savedStep = startedAt;
-  const save = async (state: TrainerState) => {
-    // A checkpoint must not be ahead of its log, even if the power fails.
-    await log.sync();
-    await writeTrainerState(at("checkpoint"), state);
-    savedStep = state.step;
-  };
+  let logging = Promise.resolve();
   return {
     state,
+    checkpointEvery,
     finished: isFinished ? await readFinished(directory, result) : undefined,
     addStep(trained) {
       const step = { ...trained, ...clock.read(trained.nTokens) };
       checkDivergence(step);
-      latest = { step };
       options.onStep?.(step);
+      if (step.step === 1 || step.step % logEvery === 0 || step.step === step.nSteps) {
+        clock.mark(step.nTokens);
+        logging = logging.then(() => log.add(step));
+        logging.catch(() => {}); // thrown where it is awaited
+      }
       return step;
     },
     async addState(state) {
-      const { step } = latest!;
-      latest = { step, state };
-      const isLast = step.step === step.nSteps;
-      if (step.step === 1 || step.step % logEvery === 0 || isLast) {
-        await log.add(step);
-        clock.mark(step.nTokens);
-      }
-      if (step.step % checkpointEvery === 0 || isLast) await save(state);
-      signal?.throwIfAborted();
-    },
-    async keep(error) {
-      const isStopped = signal?.aborted && error === signal.reason;
-      // Between steps the arrays of the latest state are those of its step.
-      if (isStopped && latest?.state !== undefined && latest.state.step > savedStep) await save(latest.state);
+      if (state.step <= savedStep) return;
+      // A checkpoint must not be ahead of its log, even if the power fails.
+      await logging;
+      await log.sync();
+      await writeTrainerState(at("checkpoint"), state);
+      savedStep = state.step;
     },
     async finish(sae) {
       await saveSae(sae, at("sae"));
@@ -177,7 +172,10 @@ export async function openRun(shards: Shards, options: OpenRunOptions): Promise<
       await replaceFile(at("result"), toText(result));
       return { sae, steps, seconds, metrics: metricsJson, startedAt, wasFinished: false };
     },
-    close: () => log.close(),
+    async close() {
+      await logging.catch(() => {});
+      await log.close();
+    },
   };
 }
 
@@ -198,7 +196,7 @@ async function writeReport(
   run: { sae: Sae; steps: readonly RunStep[]; settings: RunSettings; metrics?: Metrics },
 ): Promise<void> {
   const { sae, steps, settings, metrics } = run;
-  const { layer, recording, name, tokens } = settings;
+  const { layer, source, name, tokens } = settings;
   await writeTrainingReport(path, {
     points: steps,
     dSae: sae.dSae,
@@ -206,7 +204,7 @@ async function writeReport(
     facts: {
       Recipe: name,
       Dictionary: `${sae.dSae} latents, ${describeRule(sae.rule)}`,
-      Activations: `layer ${layer}, ${tokens} of ${recording.n_images} images`,
+      Activations: `layer ${layer}, ${tokens} of ${source.n_images} images`,
       Seconds: Math.round(steps[steps.length - 1].seconds),
       ...(metrics && {
         "Held-out tokens": metrics.nTokens,

@@ -7,6 +7,7 @@
  */
 import type { Shards } from "../shards/read.ts";
 import { openRun, type TrainedRun, type TrainRunOptions } from "./open_run.ts";
+import { type TokenSource, toTokenSource } from "../train/source.ts";
 import { trainSae } from "../train/train.ts";
 
 export type { RunStep } from "./log.ts";
@@ -15,26 +16,24 @@ export type { TrainedRun, TrainRunOptions } from "./open_run.ts";
 /**
  * Trains an SAE in a folder, or goes on with it. When `signal` aborts, a checkpoint is written first.
  *
+ * @param data What to train on, as of `trainSae()`.
  * @throws {RangeError} As `trainSae()` does, or if held-out activations are of another model, layer or width.
  * @throws {Error} If the folder holds another run or cannot be written, or the loss stops being a number or grows without
  *   end.
  */
-export async function trainRun(shards: Shards, options: TrainRunOptions): Promise<TrainedRun> {
-  const run = await openRun(shards, options);
+export async function trainRun(data: Shards | TokenSource, options: TrainRunOptions): Promise<TrainedRun> {
+  const source = toTokenSource(data);
+  const run = await openRun(source, options);
   try {
     if (run.finished) return run.finished;
-    const sae = await trainSae(shards, {
+    const sae = await trainSae(source, {
       ...options,
       resume: run.state,
+      checkpointEvery: run.checkpointEvery,
       onStep: (step) => void run.addStep(step),
-      // Most states are not written, but each is where a signal may find the run.
-      checkpointEvery: 1,
       onCheckpoint: run.addState,
     });
     return await run.finish(sae);
-  } catch (error) {
-    await run.keep(error);
-    throw error;
   } finally {
     await run.close();
   }

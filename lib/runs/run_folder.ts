@@ -4,14 +4,15 @@
  *
  * @module
  */
-import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { makeFolder, replaceFile } from "../runtime/files.ts";
-import type { Shards, TokenKind } from "../shards/read.ts";
+import type { TokenKind } from "../shards/read.ts";
 import { readTrainerState } from "./checkpoint.ts";
 import { checkRecipe } from "../train/check_recipe.ts";
 import { chooseRecipe, inSnakeCase, type RecipeOptions } from "../train/choose_recipe.ts";
+import { defaultPoolBytes } from "../train/shuffle.ts";
+import type { TokenSource } from "../train/source.ts";
 import type { TrainOptions } from "../train/train.ts";
 import type { TrainerState } from "../train/start.ts";
 
@@ -30,7 +31,7 @@ export const runFiles = {
   result: "result.json",
 } as const;
 
-const RUN_VERSION = 1;
+const RUN_VERSION = 2;
 
 /** What a run has to agree with to be gone on with, as `recipe.json` has it. */
 export interface RunSettings extends Readonly<Record<string, unknown>> {
@@ -40,14 +41,17 @@ export interface RunSettings extends Readonly<Record<string, unknown>> {
   readonly recipe: Readonly<Record<string, unknown>>;
   readonly layer: number;
   readonly tokens: TokenKind;
-  readonly recording: RecordingId;
+  readonly source: SourceId;
 }
 
-/** Which recording. */
-export interface RecordingId {
-  readonly directory: string;
-  /** Of all that its metadata says, but for paths. */
+/** Which tokens. */
+export interface SourceId {
+  readonly kind: TokenSource["kind"];
+  readonly location: string;
+  /** Of all that it says of itself, but for paths. */
   readonly sha256: string;
+  /** Which of its images: "all", or a digest of their indices. */
+  readonly selection: string;
   readonly model: string;
   readonly n_images: number;
   readonly d_model: number;
@@ -58,8 +62,8 @@ export interface RunResult {
   readonly n_steps: number;
   readonly n_tokens: number;
   readonly seconds: number;
-  /** The recording that `metrics.json` was measured on, if there is one. */
-  readonly held_out: RecordingId | null;
+  /** What `metrics.json` was measured on, if there is one. */
+  readonly held_out: SourceId | null;
 }
 
 /** What a folder holds of a run. */
@@ -71,7 +75,8 @@ export interface FoundRun {
 }
 
 /** What {@linkcode describeRun} needs. */
-export interface DescribeRunOptions extends RecipeOptions, Pick<TrainOptions, "layer" | "dSae" | "tokens"> {
+export interface DescribeRunOptions
+  extends RecipeOptions, Pick<TrainOptions, "layer" | "dSae" | "tokens" | "poolBytes"> {
   logEvery: number;
   /**
    * Seed of the order of the tokens.
@@ -84,36 +89,35 @@ export interface DescribeRunOptions extends RecipeOptions, Pick<TrainOptions, "l
 /**
  * What a run with these options trains, known before it begins.
  *
- * @throws {RangeError} If the recipe is unknown, out of range or has no `k`, or the layer was not recorded.
+ * @throws {RangeError} If the recipe is unknown, out of range or has no `k`, or there is no such layer.
  */
-export function describeRun(shards: Shards, options: DescribeRunOptions): RunSettings {
-  const { recipe: chosen = "top-k", tokens = "patches", dSae, logEvery } = options;
+export function describeRun(source: TokenSource, options: DescribeRunOptions): RunSettings {
+  const { recipe: chosen = "top-k", tokens = "patches", dSae, poolBytes = defaultPoolBytes, logEvery } = options;
   const recipe = checkRecipe(chooseRecipe(options), dSae);
   return {
     format_version: RUN_VERSION,
     name: typeof chosen === "string" ? chosen : "custom",
     recipe: inSnakeCase(recipe) as Record<string, unknown>,
-    layer: shards.resolveLayer(options.layer),
-    hook: shards.hook,
+    layer: source.resolveLayer(options.layer),
+    hook: source.hook,
     tokens,
     d_sae: dSae,
     data_seed: options.dataSeed ?? recipe.seed,
+    pool_bytes: poolBytes,
     log_every: logEvery,
-    recording: identifyRecording(shards),
+    source: identifySource(source),
   };
 }
 
-/** Tells recordings apart, wherever they lie. */
-export function identifyRecording({ directory, metadata }: Shards): RecordingId {
-  const { model, dataset, n_images, d_model } = metadata;
-  const content = { ...metadata, model: { ...model, path: "" }, dataset: { ...dataset, location: "" } };
-  return {
-    directory,
-    sha256: createHash("sha256").update(JSON.stringify(content)).digest("hex"),
-    model: model.sha256,
-    n_images,
-    d_model,
-  };
+/** Tells sources of tokens apart, wherever they lie. */
+export function identifySource({ kind, location, fingerprint, selection, nImages, info }: TokenSource): SourceId {
+  const { model, d_model } = info;
+  return { kind, location, sha256: fingerprint, selection, model: model.sha256, n_images: nImages, d_model };
+}
+
+/** Whether two are of the same tokens. */
+export function isSameSource(a: SourceId | null, b: SourceId | null): boolean {
+  return a?.kind === b?.kind && a?.sha256 === b?.sha256 && a?.selection === b?.selection;
 }
 
 /**
@@ -167,11 +171,11 @@ function checkSame(directory: string, stored: Record<string, unknown>, settings:
   );
 }
 
-/** The values of nested records as JSON, by dotted path. Where a recording lies does not count: it may have moved. */
+/** The values of nested records as JSON, by dotted path. Where tokens lie does not count: they may have moved. */
 function flatten(record: object, prefix = ""): Map<string, string> {
   return new Map(
     Object.entries(record).flatMap(([name, value]): [string, string][] => {
-      if (prefix === "recording." && name === "directory") return [];
+      if (prefix === "source." && name === "location") return [];
       if (typeof value === "object" && value !== null) return [...flatten(value, `${prefix}${name}.`)];
       const text = JSON.stringify(value);
       return text === undefined ? [] : [[prefix + name, text]];

@@ -14,8 +14,9 @@ import { checkRecipe } from "../train/check_recipe.ts";
 import { chooseRecipe, describeRecipe, type RecipeOptions } from "../train/choose_recipe.ts";
 import type { RunStep } from "./log.ts";
 import { type OpenRun, openRun, type TrainedRun, type TrainRunOptions } from "./open_run.ts";
-import { openPasses } from "../train/passes.ts";
+import { openPasses, type Passes } from "../train/passes.ts";
 import type { TrainRecipe } from "../train/recipe.ts";
+import { provenanceOf, type TokenSource, toTokenSource } from "../train/source.ts";
 import { makeTrainer, type Trainer } from "../train/trainer.ts";
 
 /** One configuration of a sweep. */
@@ -27,9 +28,11 @@ export interface SweepRun extends RecipeOptions {
 }
 
 /** Options of {@linkcode trainSweep}. */
-export interface TrainSweepOptions
-  extends
-    Pick<TrainRunOptions, "layer" | "tokens" | "logEvery" | "checkpointEvery" | "heldOut" | "threads" | "signal"> {
+export interface TrainSweepOptions extends
+  Pick<
+    TrainRunOptions,
+    "layer" | "tokens" | "poolBytes" | "logEvery" | "checkpointEvery" | "heldOut" | "threads" | "backend" | "signal"
+  > {
   /** Folder of the sweep; made if it is missing. A stopped sweep in it goes on. */
   directory: string;
   /** What to train, all with the same batch size. */
@@ -82,29 +85,32 @@ interface Member {
 /**
  * Trains a sweep, or goes on with it. A run whose seed is that of the sweep ends with the bytes that it has alone.
  *
+ * @param data What to train on, as of `trainSae()`.
  * @returns The runs, in the order given.
  * @throws {RangeError} If names are not fit for folders or not different, batch sizes differ, or a recipe cannot be
  *   followed.
  * @throws {Error} If a folder holds another run or cannot be written.
  */
-export async function trainSweep(shards: Shards, options: TrainSweepOptions): Promise<SweptRun[]> {
-  const { directory, runs, tokens = "patches", threads, signal } = options;
+export async function trainSweep(data: Shards | TokenSource, options: TrainSweepOptions): Promise<SweptRun[]> {
+  const { directory, runs, tokens = "patches", poolBytes, threads, signal } = options;
+  const source = toTokenSource(data);
   const recipes = runs.map((run) => checkRecipe(chooseRecipe(run), run.dSae));
   checkRuns(runs, recipes);
-  const layer = shards.resolveLayer(options.layer);
+  const layer = source.resolveLayer(options.layer);
   const seed = options.seed ?? recipes[0].seed;
-  const passes = openPasses(shards, { layer, tokens, batchSize: recipes[0].batchSize, seed, signal });
+  const { batchSize } = recipes[0];
+  const passes = openPasses(source, { layer, tokens, batchSize, poolBytes, seed, signal });
   const members: Member[] = [];
   await makeFolder(directory);
   try {
     for (const [i, run] of runs.entries()) {
-      const folder = await openRun(shards, {
+      const folder = await openRun(source, {
         ...run,
         directory: join(directory, run.name),
         layer,
         tokens,
         dataSeed: seed,
-        ...pick(options, ["logEvery", "checkpointEvery", "heldOut", "threads", "signal"]),
+        ...pick(options, ["poolBytes", "logEvery", "checkpointEvery", "heldOut", "threads", "signal"]),
       });
       const { state, finished: result } = folder;
       const nSteps = passes.countSteps(recipes[i].length);
@@ -115,17 +121,17 @@ export async function trainSweep(shards: Shards, options: TrainSweepOptions): Pr
     const sample = isNew ? await passes.readSample() : undefined;
     for (const member of unfinished) {
       const { recipe, folder: { state }, nSteps, run: { dSae } } = member;
-      const sizes = { dModel: shards.metadata.d_model, dSae, nSteps, threads };
+      const sizes = { dModel: source.info.d_model, dSae, nSteps, threads, backend: options.backend };
       member.trainer = await makeTrainer(recipe, { ...sizes, state, sample: state ? undefined : sample });
     }
-    await trainTogether(unfinished, { batches: passes.batches, onStep: options.onStep });
+    await trainTogether(unfinished, { batches: passes.batches, onStep: options.onStep, signal });
     for (const member of unfinished) {
       if (member.error === undefined) {
-        member.result = await member.folder.finish(toSae(member, shards, { layer, tokens }));
+        member.result = await member.folder.finish(await toSae(member, source, { layer, tokens }));
       }
     }
   } catch (error) {
-    for (const { folder } of members) await folder.keep(error);
+    if (signal?.aborted && error === signal.reason) await keepStates(members);
     throw error;
   } finally {
     for (const { folder, trainer } of members) {
@@ -139,10 +145,7 @@ export async function trainSweep(shards: Shards, options: TrainSweepOptions): Pr
 /** Gives each batch to every run that has not seen it. */
 async function trainTogether(
   members: readonly Member[],
-  { batches, onStep }: {
-    batches: (firstStep: number) => AsyncIterable<{ index: number; x: Float32Array }>;
-    onStep?: TrainSweepOptions["onStep"];
-  },
+  { batches, onStep, signal }: Pick<TrainSweepOptions, "onStep" | "signal"> & Pick<Passes, "batches">,
 ): Promise<void> {
   const isGoing = ({ step, nSteps, error }: Member) => error === undefined && step < nSteps;
   const first = Math.min(...members.filter(isGoing).map(({ step }) => step));
@@ -161,21 +164,28 @@ async function trainTogether(
         continue;
       }
       onStep?.(logged, run.name);
-      await folder.addState(trainer!.state());
+      if (step.step % folder.checkpointEvery === 0 || !isGoing(member)) await folder.addState(await trainer!.state());
+      signal?.throwIfAborted();
     }
     if (!members.some(isGoing)) return;
   }
 }
 
+/** Writes a checkpoint of each run that has one to write. Between two steps its state is whole. */
+async function keepStates(members: readonly Member[]): Promise<void> {
+  for (const { trainer, folder, step, error } of members) {
+    if (trainer !== undefined && step > 0 && error === undefined) await folder.addState(await trainer.state());
+  }
+}
+
 /** The SAE as `trainSae()` makes it. */
-function toSae(
+async function toSae(
   { trainer, recipe, run }: Member,
-  { metadata, hook }: Shards,
-  { layer, tokens }: { layer: number; tokens: TokenKind },
-): Sae {
-  return createSae(trainer!.weights(), {
-    model: { name: metadata.model.path.split(/[\\/]/).pop()!, sha256: metadata.model.sha256 },
-    ...{ layer, hook, tokens },
+  source: TokenSource,
+  where: { layer: number; tokens: TokenKind },
+): Promise<Sae> {
+  return createSae(await trainer!.weights(), {
+    ...provenanceOf(source, where),
     training: describeRecipe(recipe, run.recipe),
   });
 }

@@ -221,8 +221,8 @@ function rowsOf(
 }
 
 /** Batches whose sizes differ by one at most: a rest of one token could not be normalized by its batch. */
-async function* evenBatches(
-  { nTokens, dModel, pieces }: TokenSource,
+export async function* evenBatches(
+  { nTokens, dModel, pieces }: Pick<TokenSource, "nTokens" | "dModel" | "pieces">,
   { batchSize, signal }: { batchSize: number; signal?: AbortSignal },
 ): AsyncIterable<Float32Array> {
   if (!(Number.isInteger(batchSize) && batchSize >= 1)) {

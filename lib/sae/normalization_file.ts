@@ -6,9 +6,7 @@
  *
  * @module
  */
-import { basename } from "node:path";
 import { type ActivationRule, checkNormalization, type InputNormalization } from "../compute/contract.ts";
-import { replaceFile } from "../runtime/files.ts";
 
 /** Rules that a sidecar can name: thresholds of a JumpReLU are weights. */
 export type SidecarRule = Exclude<ActivationRule, { kind: "jumpRelu" }>;
@@ -90,7 +88,7 @@ export async function findSidecar(
   sibling: (name: string) => Promise<Uint8Array | undefined>,
   options: FindSidecarOptions,
 ): Promise<(Sidecar & { readonly note: string }) | undefined> {
-  const file = basename(options.file);
+  const file = nameOf(options.file);
   for (const name of [file + sidecarSuffix, folderSidecarName]) {
     const bytes = await sibling(name);
     if (bytes === undefined) continue;
@@ -156,14 +154,21 @@ export async function writeSidecar(path: string, sidecar: Sidecar): Promise<void
   const json = {
     format: formatName,
     version: formatVersion,
-    file: file === undefined ? undefined : basename(file),
+    file: file === undefined ? undefined : nameOf(file),
     file_bytes: fileBytes,
     note,
     subtract_b_dec: subtractBDec,
     rule: rule && { ...rule, kind: ruleKinds[rule.kind] },
     normalization: toJson(normalization),
   };
+  // Only here, so that the module can be imported where there are no files.
+  const { replaceFile } = await import("../runtime/files.ts");
   await replaceFile(path, JSON.stringify(json, undefined, 1).replace(/,\n\s+(?=-?[\d.])/g, ", ") + "\n");
+}
+
+/** The last part of a path. */
+function nameOf(path: string): string {
+  return path.split(/[\\/]/).at(-1)!;
 }
 
 function toJson(normalization: InputNormalization): Record<string, unknown> {

@@ -73,6 +73,8 @@ export interface Shards {
    * @throws {RangeError} If it was not.
    */
   resolveLayer(layer: number): number;
+  /** Indices in their source of the images of each batch. Read once, and kept. */
+  readImageIndices(): Promise<readonly Uint32Array[]>;
   /** Numbers of the batches that hold some of these images, ascending; for `order` of {@linkcode readBatches}. */
   batchesOf(imageIndices: Iterable<number>): Promise<number[]>;
   /** Reads the activations of one layer, each batch a few whole images. The batch after the one handed out is being read. */
@@ -149,15 +151,22 @@ export async function openShards(directory: string): Promise<Shards> {
     return Uint32Array.from({ length: nImages }, (_, i) => rows[i * metadata.tokens_per_image]);
   };
   let batchImages: Promise<Uint32Array[]> | undefined;
+  // One after another: a large recording has a million images, and more bytes of indices than need to be there at once.
+  const readOneByOne = async () => {
+    const images: Uint32Array[] = [];
+    for (const position of batches.keys()) images.push(await readImageIndices(position));
+    return images;
+  };
   return {
     directory,
     metadata,
     hook,
     nBatches: batches.length,
     resolveLayer,
+    readImageIndices: () => batchImages ??= readOneByOne(),
     async batchesOf(imageIndices) {
       const wanted = new Set(imageIndices);
-      const images = await (batchImages ??= Promise.all(batches.map((_, position) => readImageIndices(position))));
+      const images = await (batchImages ??= readOneByOne());
       return Array.from(images.keys()).filter((position) => images[position].some((image) => wanted.has(image)));
     },
     async *readBatches({ layer, tokens = "patches", order, reuse = false, signal }) {

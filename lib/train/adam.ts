@@ -6,9 +6,10 @@
  *
  * @module
  */
-import type { ParameterName, Parameters } from "./parameters.ts";
+import { Workspace } from "./cpu/workspace.ts";
+import type { ParameterName, Parameters, ParameterVectors } from "./parameters.ts";
 import { zerosLike } from "./parameters.ts";
-import { Workspace } from "./workspace.ts";
+import { alwaysQuiet, QuietLatents } from "./quiet.ts";
 
 /** Options of {@linkcode createAdam}. */
 export interface AdamOptions {
@@ -52,7 +53,7 @@ export interface AdamState {
 
 /** What a step of an optimizer goes by. */
 export interface OptimizerStep {
-  readonly gradients: Parameters;
+  readonly gradients: ParameterVectors & Partial<Parameters>;
   /** What gradients are multiplied by. */
   readonly gradientFactor: number;
   /** Learning rate of a parameter. */
@@ -66,28 +67,25 @@ export interface Adam {
   readonly state: AdamState;
   /** Moves the parameters in place. */
   step(step: OptimizerStep): void;
-  /** Whether a latent's rows were moved by the last step. */
-  isAwake(latent: number): boolean;
+  /** Which latents' rows were moved by the last step, and which of them had missed some. */
+  readonly quiet: QuietLatents;
 }
 
-// Momentum this small against what it was moves no float32 parameter.
-const NEGLIGIBLE_MOMENTUM = 1e-25;
 const CHUNK_NUMBERS = 8192;
-/** Quiet steps of a latent that never had a gradient. */
-const ALWAYS_QUIET = 2 ** 31;
 
 /** Makes an Adam for parameters, which it changes in place. */
-export function createAdam(parameters: Parameters, options: AdamOptions): Adam {
+export function createAdam(parameters: ParameterVectors & Partial<Parameters>, options: AdamOptions): Adam {
   const { names, dModel, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8 } = options;
   const moved = Object.fromEntries(names.map((name) => [name, parameters[name]])) as unknown as Parameters;
   const state = options.state ?? {
     step: 0,
     means: zerosLike(moved),
     squares: zerosLike(moved),
-    quietSteps: new Uint32Array(parameters.bEnc.length).fill(ALWAYS_QUIET),
+    quietSteps: alwaysQuiet(parameters.bEnc.length),
   };
-  const { means, squares, quietSteps } = state;
-  const restAfter = beta1 === 0 ? 1 : Math.ceil(Math.log(NEGLIGIBLE_MOMENTUM) / Math.log(beta1));
+  const { means, squares } = state;
+  const quiet = new QuietLatents(state.quietSteps, { beta1 });
+  const dSae = parameters.bEnc.length;
 
   const workspace = new Workspace(CHUNK_NUMBERS);
   const settings = workspace.reserve(6);
@@ -95,7 +93,7 @@ export function createAdam(parameters: Parameters, options: AdamOptions): Adam {
   const settingsView = workspace.floats(settings, 6);
   const memory = workspace.floats(chunk, 4 * CHUNK_NUMBERS);
 
-  const moveRange = (name: ParameterName, gradients: Parameters, start: number, end: number) => {
+  const moveRange = (name: ParameterName, gradients: OptimizerStep["gradients"], start: number, end: number) => {
     const arrays = [parameters[name]!, gradients[name]!, means[name]!, squares[name]!];
     for (let from = start; from < end; from += CHUNK_NUMBERS) {
       const to = Math.min(end, from + CHUNK_NUMBERS);
@@ -115,17 +113,11 @@ export function createAdam(parameters: Parameters, options: AdamOptions): Adam {
   };
   return {
     state,
-    isAwake: (latent) => quietSteps[latent] < restAfter,
+    quiet,
     step({ gradients, gradientFactor, learningRate, touched }) {
       state.step++;
       const rootFactor = 1 / Math.sqrt(1 - beta2 ** state.step);
-      const missed = quietSteps.map((quiet, latent) =>
-        touched[latent] === 1 && quiet >= restAfter && quiet < ALWAYS_QUIET ? quiet - restAfter + 1 : 0
-      );
-      for (let latent = 0; latent < quietSteps.length; latent++) {
-        if (touched[latent] === 1) quietSteps[latent] = 0;
-        else if (quietSteps[latent] < ALWAYS_QUIET) quietSteps[latent]++;
-      }
+      quiet.advance(touched);
       for (const name of names) {
         const stepSize = learningRate(name) / (1 - beta1 ** state.step);
         settingsView.set([gradientFactor, 1 - beta1, 1 - beta2, stepSize, rootFactor, epsilon]);
@@ -133,13 +125,13 @@ export function createAdam(parameters: Parameters, options: AdamOptions): Adam {
           moveRange(name, gradients, 0, parameters[name]!.length);
           continue;
         }
-        for (let latent = 0; latent < quietSteps.length; latent++) {
-          if (missed[latent] > 0) wake(name, latent, missed[latent]);
+        for (let latent = 0; latent < dSae; latent++) {
+          if (quiet.missed[latent] > 0) wake(name, latent, quiet.missed[latent]);
         }
         // Latents that are awake often come in long runs, which are quicker to move at once.
-        for (let first = 0, end = 0; first < quietSteps.length; first = end) {
-          const isAwake = quietSteps[first] < restAfter;
-          for (end = first + 1; end < quietSteps.length && quietSteps[end] < restAfter === isAwake;) end++;
+        for (let first = 0, end = 0; first < dSae; first = end) {
+          const isAwake = quiet.isAwake(first);
+          for (end = first + 1; end < dSae && quiet.isAwake(end) === isAwake;) end++;
           if (isAwake) moveRange(name, gradients, first * dModel, end * dModel);
         }
       }

@@ -11,7 +11,7 @@ import type { TrainRecipe } from "./recipe.ts";
  * @throws {RangeError} If a number is out of its range, or parts do not go together.
  */
 export function checkRecipe(recipe: TrainRecipe, dSae: number): TrainRecipe {
-  const { activation, auxK, prefixes, sparsity, optimizer, batchSize, dead, clipNorm = Infinity } = recipe;
+  const { activation, auxK, prefixes, sparsity, optimizer, batchSize, dead, biasRise, clipNorm = Infinity } = recipe;
   const fail = (what: string, wanted: string, current: unknown): never => {
     throw new RangeError(`Cannot train SAE: ${what} must be ${wanted}, current value is ${current}`);
   };
@@ -29,6 +29,10 @@ export function checkRecipe(recipe: TrainRecipe, dSae: number): TrainRecipe {
   atLeast("coefficient of sparsity", sparsity.coefficient, 0);
   above("learningRate", optimizer.learningRate);
   above("afterTokens of dead latents", dead.afterTokens);
+  if (biasRise !== undefined) {
+    above("afterTokens of biasRise", biasRise.afterTokens);
+    above("learningRates of biasRise", biasRise.learningRates);
+  }
   above("clipNorm", clipNorm);
   if (auxK !== undefined) {
     if (!(Number.isInteger(auxK.k) && auxK.k >= 0)) fail("k of auxK", "an integer of 0 or more", auxK.k);

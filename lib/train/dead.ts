@@ -1,10 +1,10 @@
 /**
- * Which latents have not fired for long.
+ * Which latents have not fired for long, and what makes them fire again.
  *
  * @module
  */
 import type { LatentEntries } from "./entries.ts";
-import type { DeadRule } from "./recipe.ts";
+import type { BiasRise, DeadRule } from "./recipe.ts";
 
 /**
  * Marks the latents that fire among entries.
@@ -39,10 +39,24 @@ export function countIdleTokens(
 }
 
 /** Latents that are dead, ascending. */
-export function deadLatents(idleTokens: Float64Array, rule: DeadRule): Uint32Array {
+export function deadLatents(idleTokens: Float64Array, rule: Pick<DeadRule, "afterTokens">): Uint32Array {
   const dead: number[] = [];
   for (let latent = 0; latent < idleTokens.length; latent++) {
     if (idleTokens[latent] >= rule.afterTokens) dead.push(latent);
   }
   return Uint32Array.from(dead);
+}
+
+/**
+ * Raises the encoder's biases of the latents that have not fired for long.
+ *
+ * @param bEnc Changed in place, shape `[dSae]`.
+ */
+export function raiseIdleBiases(
+  bEnc: Float32Array,
+  idleTokens: Float64Array,
+  options: { biasRise: BiasRise; learningRate: number },
+): void {
+  const { biasRise, learningRate } = options;
+  for (const latent of deadLatents(idleTokens, biasRise)) bEnc[latent] += biasRise.learningRates * learningRate;
 }

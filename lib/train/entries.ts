@@ -36,3 +36,33 @@ export function sortByLatent(entries: Entries, options: { dSae: number; latentOf
   }
   return { offsets, ...sorted, values: sorted.pre.slice() };
 }
+
+/** Entries token by token: token `t` owns places `offsets[t]` up to `offsets[t + 1]`; within a token, latents ascend. */
+export interface TokenOrder {
+  /** Shape `[nTokens + 1]`. */
+  readonly offsets: Uint32Array;
+  /** Latent of each place. */
+  readonly latents: Uint32Array;
+  /** Which entry each place has. */
+  readonly entries: Uint32Array;
+}
+
+/** The order of entries by token. */
+export function orderByToken({ offsets, tokens }: LatentEntries, nTokens: number): TokenOrder {
+  const order = {
+    offsets: new Uint32Array(nTokens + 1),
+    latents: new Uint32Array(tokens.length),
+    entries: new Uint32Array(tokens.length),
+  };
+  for (const token of tokens) order.offsets[token + 1]++;
+  for (let token = 0; token < nTokens; token++) order.offsets[token + 1] += order.offsets[token];
+  const next = order.offsets.slice();
+  for (let latent = 0; latent + 1 < offsets.length; latent++) {
+    for (let i = offsets[latent]; i < offsets[latent + 1]; i++) {
+      const place = next[tokens[i]]++;
+      order.latents[place] = latent;
+      order.entries[place] = i;
+    }
+  }
+  return order;
+}

@@ -7,7 +7,7 @@ import { geometricMedian, measureScale } from "./center.ts";
 import { normalizeRow, type Parameters } from "./parameters.ts";
 import { normalFrom, randomOrder } from "./random.ts";
 import type { TrainInitialization } from "./recipe.ts";
-import { Workspace } from "./workspace.ts";
+import { Workspace } from "./cpu/workspace.ts";
 
 /** What {@linkcode initializeParameters} needs. */
 export interface InitializeOptions {

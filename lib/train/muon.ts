@@ -47,9 +47,19 @@ export interface Muon {
   close(): Promise<void>;
 }
 
-const ROUNDS = 5;
-const [A, B, C] = [3.4445, -4.775, 2.0315];
-const EPSILON = 1e-7;
+/** Rounds of the polynomial. */
+export const MUON_ROUNDS = 5;
+/** Factors of `x`, `x·xᵀ·x` and so on. */
+export const MUON_POLYNOMIAL: readonly [a: number, b: number, c: number] = [3.4445, -4.775, 2.0315];
+const [A, B, C] = MUON_POLYNOMIAL;
+/** Least length that a matrix is divided by. */
+export const MUON_EPSILON = 1e-7;
+
+/** What steps along each matrix are multiplied by: `√max(1, rows / columns)` as saev stores them. */
+export function muonFactors(size: { dModel: number; dSae: number }): Record<"wEnc" | "wDec", number> {
+  const { dModel, dSae } = size;
+  return { wEnc: Math.sqrt(Math.max(1, dModel / dSae)), wDec: Math.sqrt(Math.max(1, dSae / dModel)) };
+}
 
 /** Makes a Muon for the matrices of `parameters`, which it changes in place. */
 export async function createMuon(parameters: Parameters, options: MuonOptions): Promise<Muon> {
@@ -58,15 +68,12 @@ export async function createMuon(parameters: Parameters, options: MuonOptions): 
   const orthogonalize = await openOrthogonalize({ rows: dSae, columns: dModel, threads });
   const { wEnc, wDec } = parameters;
   const state = options.state ?? { wEnc: new Float32Array(wEnc.length), wDec: new Float32Array(wDec.length) };
-  const shapeFactors = {
-    wEnc: Math.sqrt(Math.max(1, dModel / dSae)),
-    wDec: Math.sqrt(Math.max(1, dSae / dModel)),
-  };
+  const shapeFactors = muonFactors({ dModel, dSae });
   return {
     state,
     async step({ gradients, gradientFactor, learningRate }) {
       for (const name of ["wEnc", "wDec"] as const) {
-        const [values, gradient, mean] = [parameters[name], gradients[name], state[name]];
+        const [values, gradient, mean] = [parameters[name], gradients[name]!, state[name]];
         const ahead = new Float32Array(values.length);
         for (let i = 0; i < values.length; i++) {
           const g = gradientFactor * gradient[i];
@@ -91,7 +98,7 @@ export async function openOrthogonalize(
   const { Tensor } = await loadOrt();
   // Products of the shorter side with itself are the smaller ones.
   const isTall = rows >= columns;
-  const nodes = Array.from({ length: ROUNDS }, (_, round): NodeSpec[] => {
+  const nodes = Array.from({ length: MUON_ROUNDS }, (_, round): NodeSpec[] => {
     const [x, next] = [`x${round}`, `x${round + 1}`];
     const name = (part: string) => `${part}${round}`;
     return [
@@ -120,17 +127,17 @@ export async function openOrthogonalize(
     inputs: [{ name: "x0", dims: [rows, columns] }],
     constants: [],
     nodes,
-    outputs: [`x${ROUNDS}`],
+    outputs: [`x${MUON_ROUNDS}`],
   });
   const session = await createSession(model, { threads });
   return {
     async run(matrix) {
       let squares = 0;
       for (const value of matrix) squares += value * value;
-      const length = Math.max(Math.sqrt(squares), EPSILON);
+      const length = Math.max(Math.sqrt(squares), MUON_EPSILON);
       const x0 = new Tensor("float32", matrix.map((value) => value / length), [rows, columns]);
       const results = await session.run({ x0 });
-      return results[`x${ROUNDS}`].data as Float32Array;
+      return results[`x${MUON_ROUNDS}`].data as Float32Array;
     },
     close: () => session.release(),
   };

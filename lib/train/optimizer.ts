@@ -36,7 +36,7 @@ export async function makeOptimizer(
     return {
       state: { adam: adam.state },
       step: (step) => Promise.resolve(adam.step(step)),
-      isAwake: adam.isAwake,
+      isAwake: (latent) => adam.quiet.isAwake(latent),
       close: () => Promise.resolve(),
     };
   }

@@ -26,17 +26,25 @@ export interface Parameters {
 /** Name of a parameter array. */
 export type ParameterName = keyof Parameters;
 
+/** The parameters that are no matrices. */
+export type ParameterVectors = Omit<Parameters, "wEnc" | "wDec">;
+
 /** Names of the arrays that are there, in one order. */
-export function parameterNames(parameters: Parameters): ParameterName[] {
+export function parameterNames(parameters: Partial<Parameters>): ParameterName[] {
   const names = ["wEnc", "bEnc", "wDec", "bDec", "logThreshold", "rMag", "bMag"] as const;
   return names.filter((name) => parameters[name] !== undefined);
 }
 
 /** Arrays of zeros in the shape of `like`: gradients, or an optimizer's moments. */
-export function zerosLike(like: Parameters): Parameters {
+export function zerosLike<P extends Partial<Parameters>>(like: P): P {
   return Object.fromEntries(
     parameterNames(like).map((name) => [name, new Float32Array(like[name]!.length)]),
-  ) as unknown as Parameters;
+  ) as unknown as P;
+}
+
+/** The parameters that are no matrices; the same arrays. */
+export function vectorsOf({ wEnc: _wEnc, wDec: _wDec, ...vectors }: Parameters): ParameterVectors {
+  return vectors;
 }
 
 /** Makes a row of a matrix of length 1, in place; a row of zeros stays. */

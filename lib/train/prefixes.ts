@@ -5,6 +5,12 @@
  */
 import type { TrainPrefixes } from "./recipe.ts";
 
+/** How many prefixes a step has at most. */
+export function countPrefixes(prefixes: TrainPrefixes | undefined): number {
+  if (prefixes === undefined) return 1;
+  return prefixes.kind === "sampled" ? prefixes.count : prefixes.shares.length;
+}
+
 /** Prefix lengths of a step, ascending; the last one is `dSae`. */
 export function choosePrefixes(
   prefixes: TrainPrefixes | undefined,

@@ -96,6 +96,18 @@ export interface DeadRule {
   readonly countsFiringBatch?: boolean;
 }
 
+/**
+ * What wakes latents that fire too rarely: the bias of their encoder rises, step by step, until they win some token, and
+ * from there on they learn like any other. It changes no loss, and it goes with every activation. Biases that follow how
+ * often a latent fires are an idea of https://arxiv.org/abs/2506.14002, which lowers those of frequent ones, too.
+ */
+export interface BiasRise {
+  /** Tokens without a sign of life, as `dead` counts them: about one over the least density that is wanted. */
+  readonly afterTokens: number;
+  /** How much the bias rises in a step, in learning rates of that step. */
+  readonly learningRates: number;
+}
+
 /** How parameters begin. */
 export interface TrainInitialization {
   /**
@@ -219,6 +231,12 @@ export interface TrainRecipe {
   readonly auxK?: AuxK;
   /** When a latent counts as dead. */
   readonly dead: DeadRule;
+  /**
+   * What wakes latents that fire too rarely.
+   *
+   * @default nothing
+   */
+  readonly biasRise?: BiasRise;
   /** How parameters begin. */
   readonly initialization: TrainInitialization;
   /** How parameters move. */

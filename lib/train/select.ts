@@ -13,6 +13,15 @@ export interface Entries {
   readonly values: Float32Array;
 }
 
+/**
+ * Which pre-activations of a batch count: those above the floor of their latent, which is not negative; the `k` largest
+ * of each token; or the `nKept` largest of all. With `relu` only those above zero.
+ */
+export type SelectionRule =
+  | { readonly kind: "above"; readonly floors: Float32Array }
+  | { readonly kind: "topK"; readonly k: number; readonly relu: boolean }
+  | { readonly kind: "topOfBatch"; readonly nKept: number; readonly relu: boolean };
+
 /** Takes rows of pre-activations, and says at the end which ones count. */
 export interface Selection {
   /** @param h Shape `[nTokens, nLatents]`, tokens `firstToken` and on. */
@@ -20,8 +29,14 @@ export interface Selection {
   finish(): Entries;
 }
 
+/** Begins to pick by a rule. */
+export function openSelection(rule: SelectionRule, options: { nLatents: number }): Selection {
+  if (rule.kind === "above") return selectAbove(rule.floors);
+  return rule.kind === "topK" ? selectTopK({ ...rule, ...options }) : selectTopOfBatch({ ...rule, ...options });
+}
+
 /** A list of entries that grows. */
-class EntryList implements Entries {
+export class EntryList implements Entries {
   length = 0;
   tokens = new Uint32Array(1024);
   latents = new Uint32Array(1024);
@@ -44,6 +59,20 @@ class EntryList implements Entries {
       this.values[kept++] = this.values[i];
     }
     this.length = kept;
+  }
+
+  /**
+   * Keeps the `n` largest; of equal ones the first.
+   *
+   * @returns The smallest value that is left, or -Infinity if there were no more than `n`.
+   */
+  keepLargest(n: number): number {
+    if (this.length <= n) return -Infinity;
+    const smallest = this.values.slice(0, this.length).sort()[this.length - n];
+    let nEqual = n;
+    for (let i = 0; i < this.length; i++) if (this.values[i] > smallest) nEqual--;
+    this.filter((value) => value > smallest || (value === smallest && nEqual-- > 0));
+    return smallest;
   }
 
   private grow(): void {
@@ -147,13 +176,7 @@ export function selectTopOfBatch(options: { nKept: number; relu: boolean; nLaten
   const { nKept, relu, nLatents } = options;
   const list = new EntryList();
   let floor = relu ? 0 : -Infinity;
-  const cut = () => {
-    if (list.length <= nKept) return;
-    floor = list.values.slice(0, list.length).sort()[list.length - nKept];
-    let nEqual = nKept;
-    for (let i = 0; i < list.length; i++) if (list.values[i] > floor) nEqual--;
-    list.filter((value) => value > floor || (value === floor && nEqual-- > 0));
-  };
+  const cut = () => floor = Math.max(floor, list.keepLargest(nKept));
   return {
     add(h, firstToken) {
       for (let start = 0, token = firstToken; start < h.length; start += nLatents, token++) {

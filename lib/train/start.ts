@@ -4,17 +4,18 @@
  * @module
  */
 import type { InputNormalization } from "../compute/contract.ts";
+import type { BackendChoice } from "../compute/select.ts";
 import { normalizeInput } from "../compute/normalize.ts";
-import { reconstruct } from "./decode.ts";
 import { fitInput, type FittedInput } from "./center.ts";
-import { encodeBatch, encoderInput } from "./encode.ts";
-import type { Forward } from "./forward.ts";
+import { reconstruct } from "./cpu/decode.ts";
+import { encodeBatch, encoderInput } from "./cpu/encode.ts";
+import { openForward } from "./cpu/forward.ts";
+import { Workspace } from "./cpu/workspace.ts";
 import { initializeParameters } from "./initialize.ts";
 import { extraParameters, makeObjective } from "./objectives/make.ts";
 import type { OptimizerState } from "./optimizer.ts";
 import { parameterNames, type Parameters } from "./parameters.ts";
 import type { TrainRecipe } from "./recipe.ts";
-import type { Workspace } from "./workspace.ts";
 
 /** Options of {@linkcode makeTrainer}. */
 export interface TrainerOptions {
@@ -46,18 +47,40 @@ export interface TrainerOptions {
    * Tokens that are worked on at once, of recipes whose batches can be split (`relu`, `jumpRelu` and `gated` without
    * AuxK): fewer take less memory.
    *
-   * @default {2 ** 26 / dSae}
+   * @default {2 ** 24 / dSae}
    */
   tokensAtOnce?: number;
   /**
-   * Threads of the encoder's product; 0 for every core.
+   * Where a step is computed. With `auto` that is a GPU if there is one; one that lacks the memory, and one that is
+   * software, which is slower than the CPU it runs on, are left for the CPU.
+   *
+   * @default the environment variable `SPARSIGHT_BACKEND`, else "auto"
+   */
+  backend?: BackendChoice;
+  /**
+   * GPU to use instead of the one that would be found.
+   *
+   * @default the system's preferred adapter
+   */
+  adapter?: GPUAdapter;
+  /**
+   * Told if `auto` has left a GPU for the CPU, and why.
+   *
+   * @default {console.warn}
+   */
+  onWarning?: (message: string) => void;
+  /**
+   * Threads of the encoder's product on the CPU; 0 for every core.
    *
    * @default {0}
    */
   threads?: number;
 }
 
-/** All that a trainer depends on, as plain data; the arrays are the live ones. */
+/**
+ * All that a trainer depends on, as plain data. It is the same whichever back end it comes from; with `cpu` the arrays
+ * are the live ones.
+ */
 export interface TrainerState {
   /** Steps done. */
   readonly step: number;
@@ -77,12 +100,6 @@ export interface TrainerState {
   readonly optimizer: OptimizerState;
 }
 
-interface Tools {
-  readonly forward: Forward;
-  readonly workspace: Workspace;
-  readonly random: () => number;
-}
-
 // Tokens that the length of the encoder is fitted on.
 const FIT_TOKENS = 4096;
 
@@ -93,7 +110,7 @@ const FIT_TOKENS = 4096;
  */
 export async function beginTraining(
   recipe: TrainRecipe,
-  options: TrainerOptions & Tools,
+  options: TrainerOptions & { random: () => number },
 ): Promise<Omit<TrainerState, "optimizer" | "random">> {
   const { dModel, dSae, sample, start, random } = options;
   const none = { step: 0, nTokens: 0, threshold: 0, idleTokens: new Float64Array(dSae) };
@@ -109,7 +126,7 @@ export async function beginTraining(
   const { x } = normalizeInput(sample, { dModel, normalization: input.normalization });
   const parameters = { ...initializeParameters(recipe.initialization, x, { dModel, dSae, random }), ...extra };
   if (recipe.initialization.fitScale) {
-    await fitEncoderScale(parameters, x.subarray(0, FIT_TOKENS * dModel), recipe, options);
+    await fitEncoderScale(parameters, x.subarray(0, FIT_TOKENS * dModel), recipe, options.threads);
   }
   return { ...none, input, parameters };
 }
@@ -122,14 +139,17 @@ async function fitEncoderScale(
   parameters: Parameters,
   x: Float32Array,
   { activation, subtractBDec }: TrainRecipe,
-  { forward, workspace }: Tools,
+  threads = 0,
 ): Promise<void> {
   const { wEnc, bDec } = parameters;
   const dModel = bDec.length;
   const encoded = encoderInput(x, { bDec, subtractBDec });
-  const objective = makeObjective(activation, parameters);
-  const entries = await encodeBatch(encoded, { forward, objective, parameters });
-  const reconstruction = reconstruct({ workspace, parameters, entries, nTokens: x.length / dModel });
+  const nTokens = x.length / dModel;
+  const selection = makeObjective(activation, parameters).select(nTokens);
+  const forward = await openForward({ dModel, threads });
+  const entries = await encodeBatch(encoded, { forward, parameters, selection });
+  await forward.close();
+  const reconstruction = reconstruct({ workspace: new Workspace(dModel), parameters, entries, nTokens });
   let [along, squares] = [0, 0];
   for (let i = 0; i < x.length; i++) {
     const explained = reconstruction[i] - bDec[i % dModel];

@@ -6,46 +6,41 @@
  */
 import type { SaeWeights } from "../compute/contract.ts";
 import { normalizeInput } from "../compute/normalize.ts";
-import { addBatchGradients, type AuxTerms } from "./batch.ts";
 import { checkRecipe } from "./check_recipe.ts";
-import { countIdleTokens, deadLatents, markFired } from "./dead.ts";
-import { encodeBatch, encoderInput, explainLeftOver } from "./encode.ts";
-import { openForward } from "./forward.ts";
-import { Gradients } from "./gradients.ts";
+import { countIdleTokens, deadLatents, markFired, raiseIdleBiases } from "./dead.ts";
+import type { AuxTerms, Engine } from "./engine.ts";
+import { explainFailure, type OpenEngine, openEngine } from "./open_engine.ts";
 import { makeObjective } from "./objectives/make.ts";
-import { makeOptimizer } from "./optimizer.ts";
-import { normalizeRow, type Parameters, toWeights } from "./parameters.ts";
-import { choosePrefixes } from "./prefixes.ts";
+import { type ParameterName, toWeights } from "./parameters.ts";
+import { choosePrefixes, countPrefixes } from "./prefixes.ts";
 import { randomSequence } from "./random.ts";
 import type { TrainRecipe } from "./recipe.ts";
 import { learningRateShare, sparsityShare } from "./schedule.ts";
 import { beginTraining, type TrainerOptions, type TrainerState } from "./start.ts";
 import { measureSparsity, squaresAroundMean, type TrainStep } from "./step.ts";
-import { Workspace } from "./workspace.ts";
 
 /** An SAE in training. */
 export interface Trainer {
   /** How it trains. */
   readonly recipe: TrainRecipe;
-  /** Parameters as they are; they change in place. */
-  readonly parameters: Parameters;
+  /** Where it trains. */
+  readonly backend: "cpu" | "webgpu";
+  /** Name of that device, for people. */
+  readonly device: string;
   /**
    * Takes a step on activations of shape `[nTokens, dModel]`. One at a time.
    *
    * @throws {RangeError} If `x` holds no whole tokens.
+   * @throws {Error} If a GPU is lost or has too little memory: training can go on from the last state that was kept.
    */
   step(x: Float32Array): Promise<TrainStep>;
   /** The SAE as it is, for use on activations as they come. */
-  weights(): SaeWeights;
-  /** What training depends on. Its arrays change with the next step: write or copy them before. */
-  state(): TrainerState;
-  /** Frees onnxruntime's sessions. */
+  weights(): Promise<SaeWeights>;
+  /** What training depends on. Its arrays may change with the next step: write or copy them before. */
+  state(): Promise<TrainerState>;
+  /** Frees the device, or onnxruntime's sessions. */
   close(): Promise<void>;
 }
-
-// Pre-activations of the tokens that are worked on at once, where any number of them may be active: as many as half of
-// them are at the start, at some 40 bytes each.
-const NUMBERS_AT_ONCE = 2 ** 26;
 
 /** Whether gradients of pieces of a batch add up to those of the batch. */
 function canBeSplit({ activation: { kind }, auxK }: TrainRecipe): boolean {
@@ -55,58 +50,59 @@ function canBeSplit({ activation: { kind }, auxK }: TrainRecipe): boolean {
 /**
  * Opens a trainer.
  *
- * @throws {RangeError} If the recipe does not go with the sizes.
+ * @throws {RangeError} If the recipe does not go with the sizes, `backend` is none of the choices, or a matrix or a batch
+ * is larger than the buffers of a GPU that was asked for by name.
+ * @throws {Error} If there is no such GPU, or it lacks the memory.
  * @throws {TypeError} If there is nothing to begin from.
  */
-export async function makeTrainer(recipe: TrainRecipe, options: TrainerOptions): Promise<Trainer> {
-  const { dModel, dSae, nSteps, threads = 0, tokensAtOnce = Math.ceil(NUMBERS_AT_ONCE / dSae) } = options;
+export function makeTrainer(recipe: TrainRecipe, options: TrainerOptions): Promise<Trainer> {
+  return makeTrainerOn(recipe, { ...options, open: (engine) => openEngine(engine, options) });
+}
+
+/** The same on an engine of the caller's. */
+export async function makeTrainerOn(
+  recipe: TrainRecipe,
+  options: TrainerOptions & { open: OpenEngine },
+): Promise<Trainer> {
+  const { dModel, dSae, nSteps, threads = 0 } = options;
   checkRecipe(recipe, dSae);
-  const { activation, subtractBDec, auxK, dead: deadRule, unitDecoder, clipNorm = Infinity } = recipe;
+  const { activation, subtractBDec, auxK, dead: deadRule, biasRise, unitDecoder, clipNorm = Infinity } = recipe;
   const random = randomSequence(options.state?.random ?? recipe.seed);
-  const forward = await openForward({ dModel, threads });
-  const workspace = new Workspace(dModel);
-  const begun = options.state ?? await beginTraining(recipe, { ...options, forward, workspace, random: random.next });
-  const { parameters, input, idleTokens } = begun;
+  const begun = options.state ?? await beginTraining(recipe, { ...options, random: random.next });
+  const { input, idleTokens } = begun;
   let { step, nTokens } = begun;
-  const objective = makeObjective(activation, parameters);
-  objective.threshold = begun.threshold;
-  const gradients = new Gradients(parameters);
-  const pieceTokens = canBeSplit(recipe) ? tokensAtOnce : Infinity;
-  const optimizer = await makeOptimizer(parameters, {
-    ...recipe.optimizer,
-    dModel,
-    threads,
-    state: options.state?.optimizer,
+  const engine: Engine = await options.open({
+    ...{ dModel, dSae, subtractBDec, threads, parameters: begun.parameters },
+    ...{ optimizer: recipe.optimizer, optimizerState: options.state?.optimizer },
+    batch: canBeSplit(recipe) ? undefined : { nTokens: recipe.batchSize, nPrefixes: countPrefixes(recipe.prefixes) },
   });
-  if (step === 0 && unitDecoder !== "never") normalizeDecoder(() => true);
+  const { tokensAtOnce = Math.ceil(engine.numbersAtOnce / dSae) } = options;
+  const pieceTokens = canBeSplit(recipe) ? tokensAtOnce : Infinity;
+  const objective = makeObjective(activation, engine.vectors);
+  objective.threshold = begun.threshold;
+  if (step === 0 && unitDecoder !== "never") await engine.normalizeDecoder("all");
 
   return {
     recipe,
-    parameters,
-    step: takeStep,
-    weights: () =>
-      toWeights(parameters, {
+    backend: engine.kind,
+    device: engine.device,
+    step: (x) => explainFailure(takeStep(x), { step, nSteps, device: engine.device }),
+    async weights() {
+      return toWeights(await engine.parameters(), {
         dModel,
         dSae,
         scale: input.foldedScale,
         normalization: input.foldedScale === 1 ? input.normalization : undefined,
         subtractBDec,
         rule: objective.rule(),
-      }),
-    state: () => ({
-      step,
-      nTokens,
-      random: random.state,
-      threshold: objective.threshold,
-      input,
-      idleTokens,
-      parameters,
-      optimizer: optimizer.state,
-    }),
-    async close() {
-      await forward.close();
-      await optimizer.close();
+      });
     },
+    async state() {
+      const { threshold } = objective;
+      const [parameters, optimizer] = [await engine.parameters(), await engine.optimizerState()];
+      return { step, nTokens, random: random.state, threshold, input, idleTokens, parameters, optimizer };
+    },
+    close: () => engine.close(),
   };
 
   async function takeStep(batch: Float32Array): Promise<TrainStep> {
@@ -117,18 +113,17 @@ export async function makeTrainer(recipe: TrainRecipe, options: TrainerOptions):
     }
     const position = { step, nSteps };
     const n = batch.length / dModel;
-    if (unitDecoder === "before") normalizeDecoder((latent) => optimizer.isAwake(latent));
+    if (unitDecoder === "before") await engine.normalizeDecoder("moved");
     const { x: target } = normalizeInput(batch, { dModel, normalization: input.normalization });
     const prefixes = choosePrefixes(recipe.prefixes, { dSae, random: random.next });
     const coefficient = recipe.sparsity.coefficient * sparsityShare(recipe.sparsity.warmUp, position);
     const fired = new Uint8Array(dSae);
     const sums = { reconstruction: 0, sparsity: 0, aux: 0, mse: 0, l0: 0, l1: 0 };
     let nDead = 0;
-    gradients.begin();
+    engine.begin();
     for (let from = 0; from < n; from += pieceTokens) {
       const piece = target.subarray(from * dModel, (from + pieceTokens) * dModel);
-      const encoded = encoderInput(piece, { bDec: parameters.bDec, subtractBDec });
-      const entries = await encodeBatch(encoded, { forward, objective, parameters });
+      const entries = await engine.encode(piece, objective.select(piece.length / dModel));
       objective.activate(entries, position);
       markFired(fired, entries, deadRule);
       let aux: AuxTerms | undefined;
@@ -137,38 +132,32 @@ export async function makeTrainer(recipe: TrainRecipe, options: TrainerOptions):
         const dead = deadLatents(idleTokens, deadRule);
         nDead = dead.length;
         if (auxK && auxK.k > 0 && nDead > 0) {
-          aux = await explainLeftOver(encoded, { forward, parameters, auxK, dead });
+          aux = { ...auxK, entries: await engine.encodeSome(dead, auxK) };
         }
       }
-      const losses = addBatchGradients(gradients, {
-        ...{ workspace, parameters, objective, target: piece, encoded, entries, subtractBDec, aux },
-        ...{ prefixes, loss: recipe.loss, coefficient, share: piece.length / target.length },
+      const share = piece.length / target.length;
+      const losses = await engine.addGradients({
+        ...{ objective, entries, aux, prefixes, loss: recipe.loss, coefficient, share },
       });
       const found = { ...losses, ...measureSparsity(entries.values, n) };
       for (const name of Object.keys(sums) as (keyof typeof sums)[]) sums[name] += found[name];
     }
-    const gradientNorm = gradients.finish({ workspace, parameters, removeParallel: recipe.removeParallel });
+    const gradientNorm = await engine.finish({ removeParallel: recipe.removeParallel });
     const learningRate = recipe.optimizer.learningRate * learningRateShare(recipe.schedule, position);
+    const rateOf = (name: ParameterName) => learningRate * (recipe.optimizer.factors?.[name] ?? 1);
     const loss = sums.reconstruction + sums.sparsity + sums.aux;
     if (Number.isFinite(loss)) {
-      await optimizer.step({
-        gradients: gradients.arrays,
-        touched: gradients.touched,
+      await engine.update({
         // The small number is torch's, whose clip_grad_norm_ this follows.
         gradientFactor: Math.min(1, clipNorm / (gradientNorm + 1e-6)),
-        learningRate: (name) => learningRate * (recipe.optimizer.factors?.[name] ?? 1),
+        learningRate: rateOf,
       });
-      if (unitDecoder === "after") normalizeDecoder((latent) => optimizer.isAwake(latent));
+      if (unitDecoder === "after") await engine.normalizeDecoder("moved");
+      if (biasRise) raiseIdleBiases(engine.vectors.bEnc, idleTokens, { biasRise, learningRate: rateOf("bEnc") });
     }
     step++;
     nTokens += n;
     const normalizedMse = sums.mse * target.length / squaresAroundMean(target, dModel);
     return { step, nSteps, nTokens, loss, ...sums, normalizedMse, nDead, gradientNorm, learningRate };
-  }
-
-  function normalizeDecoder(hasMoved: (latent: number) => boolean): void {
-    for (let latent = 0; latent < dSae; latent++) {
-      if (hasMoved(latent)) normalizeRow(parameters.wDec, latent, dModel);
-    }
   }
 }

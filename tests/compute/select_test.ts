@@ -103,7 +103,8 @@ Deno.test("openBackend() says what helps where WebGPU is asked for and there is 
   await withFoundAdapter(null, async () => {
     await assert.rejects(openBackend({ backend: "webgpu" }), {
       name: "Error",
-      message: "Cannot open back end webgpu: a GPU adapter must be there, none was found; install a Vulkan or Metal " +
+      message:
+        "Cannot open back end: a GPU adapter must be there for webgpu, none was found; install a Vulkan or Metal " +
         "driver, or use backend cpu",
     });
   });

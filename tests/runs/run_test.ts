@@ -11,10 +11,24 @@ import { watchDivergence } from "../../lib/runs/divergence.ts";
 import type { RunStep } from "../../lib/runs/log.ts";
 import { type PresetName, presets } from "../../lib/train/presets.ts";
 import { trainRun } from "../../lib/runs/run.ts";
+import { writeShards } from "../../lib/shards/write.ts";
+import { imageTokens, shardTokens, type TokenSource } from "../../lib/train/source.ts";
 import { trainSae } from "../../lib/train/train.ts";
+import { openPictures, openSmallVit } from "../shards/recordings.ts";
 import type { TrainerState } from "../../lib/train/start.ts";
 import { writeTinyRecording } from "../summary/tiny_recording.ts";
-import { dModel, killedOptions, nSteps, saeBytes, timelessLog, tinyOptions, writeTokens } from "./tiny_run.ts";
+import {
+  dModel,
+  killedImagesOptions,
+  killedOptions,
+  nSteps,
+  openPictureTokens,
+  poolBytes,
+  saeBytes,
+  timelessLog,
+  tinyOptions,
+  writeTokens,
+} from "./tiny_run.ts";
 
 interface Places {
   readonly folder: string;
@@ -68,7 +82,7 @@ Deno.test("trainRun() leaves the SAE that trainSae() gives, a log with units, a 
     const settings = JSON.parse(await readFile(at("run/recipe.json"), "utf8"));
     assert.deepEqual([settings.name, settings.d_sae, settings.data_seed, settings.layer], ["top-k", 48, 1, 3]);
     assert.deepEqual([settings.recipe.activation.k, settings.recipe.length], [2, { epochs: 3 }]);
-    assert.equal(settings.recording.n_images, 250);
+    assert.equal(settings.source.n_images, 250);
     assert.equal((await readTrainerState(at("run/checkpoint.safetensors"))).step, nSteps);
     assert.match(await readFile(at("run/report.html"), "utf8"), /<title>Training report<\/title>/);
   });
@@ -135,7 +149,7 @@ Deno.test("trainRun() hands a finished run out, and refuses to mix it with anoth
     const others = await openShards(at("others"));
     await assert.rejects(trainRun(others, options), {
       name: "Error",
-      message: /the one in it differs in recording\.sha256 \(".*" there, ".*" now\); choose another/,
+      message: /the one in it differs in source\.sha256 \(".*" there, ".*" now\); choose another/,
     });
     await rm(at("run/recipe.json"));
     await assert.rejects(trainRun(others, options), {
@@ -145,6 +159,69 @@ Deno.test("trainRun() hands a finished run out, and refuses to mix it with anoth
         `folder`,
     });
     await others.close();
+  });
+});
+
+Deno.test("trainRun() keeps which tokens it trains on, and refuses others", async () => {
+  await withRecording(async ({ shards, at }) => {
+    const options = { ...tinyOptions(at("run")), epochs: 1 };
+    const even = Array.from({ length: 125 }, (_, i) => 2 * i);
+    await trainRun(await shardTokens(shards, { imageIndices: even }), options);
+    const { source, pool_bytes } = JSON.parse(await readFile(at("run/recipe.json"), "utf8"));
+    const { selection, sha256, ...rest } = source;
+    assert.deepEqual(rest, {
+      kind: "recording",
+      location: at("shards"),
+      model: "0123",
+      n_images: 125,
+      d_model: dModel,
+    });
+    assert.equal(pool_bytes, poolBytes);
+    assert.match(`${selection} ${sha256}`, /^[0-9a-f]{64} [0-9a-f]{64}$/);
+    const again = await trainRun(await shardTokens(shards, { imageIndices: even.toReversed() }), options);
+    assert.deepEqual([again.wasFinished, again.steps.at(-1)!.nTokens], [true, 500]);
+    const refused = async (data: Shards | TokenSource, differing: RegExp, change = {}) =>
+      await assert.rejects(trainRun(data, { ...options, ...change }), { name: "Error", message: differing });
+    await refused(
+      shards,
+      /differs in source\.selection \("\w{64}" there, "all" now\), source\.n_images \(125 there, 250/,
+    );
+    const odd = await shardTokens(shards, { imageIndices: even.map((image) => image + 1) });
+    await refused(odd, /differs in source\.selection \("\w{64}" there, "\w{64}" now\); choose/);
+    await refused(await shardTokens(shards, { imageIndices: even }), /differs in pool_bytes \(19200 there, 640 now\)/, {
+      poolBytes: 640,
+    });
+    await refused(await openPictureTokens(), /source\.kind \("recording" there, "images" now\)/, { layer: 1 });
+  });
+});
+
+Deno.test("trainRun() on images measures on other images of theirs, or a recording of them", async () => {
+  await withRecording(async ({ at }) => {
+    const [vit, images] = [await openSmallVit(), await openPictures()];
+    const options = { ...tinyOptions(at("run")), layer: 1, epochs: 2 };
+    const [first, last] = [[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], [12, 13, 14, 15, 16]];
+    const source = imageTokens(vit, images, { imageIndices: first });
+    const heldOut = imageTokens(vit, images, { imageIndices: last });
+    const { metrics } = await trainRun(source, { ...options, heldOut });
+    assert.equal(metrics!.n_tokens, last.length * 16);
+    assert.equal((await trainRun(source, { ...options, heldOut })).wasFinished, true);
+    // Other held-out images ask for new metrics of the same SAE.
+    const others = imageTokens(vit, images, { imageIndices: last.slice(1) });
+    const measured = await trainRun(source, { ...options, heldOut: others });
+    assert.deepEqual([measured.wasFinished, measured.metrics!.n_tokens], [false, 64]);
+
+    await writeShards(vit, images, { directory: at("recording"), layers: [1], imageIndices: last });
+    const recording = await openShards(at("recording"));
+    const fromShards = await trainRun(source, { ...options, directory: at("other"), heldOut: recording });
+    assert.deepEqual(fromShards.metrics, metrics);
+    await recording.close();
+    const elsewhere = imageTokens(vit, images, { hook: "mlpOut" });
+    await assert.rejects(trainRun(source, { ...options, directory: at("third"), heldOut: elsewhere }), {
+      name: "RangeError",
+      message:
+        "Cannot measure on memory: its hook must be residPost, as of the tokens that are trained on, current value is " +
+        "mlpOut",
+    });
   });
 });
 
@@ -188,8 +265,7 @@ Deno.test("trainRun() measures on held-out images, also of a run that was finish
     const wide = await openShards(at("wide"));
     await assert.rejects(trainRun(shards, { ...tinyOptions(at("wide_run")), heldOut: wide }), {
       name: "RangeError",
-      message:
-        `Cannot measure on ${at("wide")}: its width must be ${dModel}, as in the recording that is trained on, ` +
+      message: `Cannot measure on ${at("wide")}: its width must be ${dModel}, as of the tokens that are trained on, ` +
         `current value is 17`,
     });
     await wide.close();
@@ -287,20 +363,27 @@ async function trainAndKill(args: readonly string[], delayMs: number): Promise<s
 }
 
 Deno.test({
-  name: "trainRun() that is killed at random moments, again and again, ends with the bytes of one that was not",
+  name: "trainRun() that is killed at random moments, again and again, ends with the bytes of one that was not, " +
+    "on a recording and on images",
   ignore: process.platform === "win32",
   fn: () =>
     withRecording(async ({ shards, at }) => {
-      await trainRun(shards, killedOptions(at("whole")));
-      const ends: string[] = [];
-      // The child takes more than 300 ms, so the first kill always finds it at work.
-      const meanDelayMs = 400 / nKills; // 80 steps of 3 ms and more
-      for (let kill = 0; kill < nKills; kill++) {
-        ends.push(await trainAndKill([at("shards"), at("killed")], 2 * Math.random() * meanDelayMs));
+      for (const what of ["shards", "images"]) {
+        const source = what === "shards" ? shards : await openPictureTokens();
+        const optionsOf = what === "shards" ? killedOptions : killedImagesOptions;
+        const [whole, killed] = [at(`${what}_whole`), at(`${what}_killed`)];
+        await trainRun(source, optionsOf(whole));
+        const ends: string[] = [];
+        // The child takes more than 300 ms, so the first kill always finds it at work.
+        const meanDelayMs = 400 / nKills; // 80 steps of 3 ms and more
+        for (let kill = 0; kill < nKills; kill++) {
+          const data = what === "shards" ? at("shards") : what;
+          ends.push(await trainAndKill([data, killed], 2 * Math.random() * meanDelayMs));
+        }
+        await trainRun(source, optionsOf(killed));
+        assert.deepEqual(await saeBytes(killed), await saeBytes(whole), ends.join("; "));
+        assert.deepEqual(await timelessLog(killed), await timelessLog(whole), ends.join("; "));
+        assert.match(ends[0], /^step 1 to step \d+: SIGKILL$/);
       }
-      await trainRun(shards, killedOptions(at("killed")));
-      assert.deepEqual(await saeBytes(at("killed")), await saeBytes(at("whole")), ends.join("; "));
-      assert.deepEqual(await timelessLog(at("killed")), await timelessLog(at("whole")), ends.join("; "));
-      assert.match(ends[0], /^step 1 to step \d+: SIGKILL$/);
     }),
 });

@@ -5,8 +5,7 @@ import { join } from "node:path";
 import { openShards, type Shards } from "../../lib/shards/read.ts";
 import { trainRun } from "../../lib/runs/run.ts";
 import { type SweepRun, trainSweep, type TrainSweepOptions } from "../../lib/runs/sweep.ts";
-import { expandSweep } from "../../lib/runs/sweep_config.ts";
-import { saeBytes, timelessLog, tinyOptions, writeTokens } from "./tiny_run.ts";
+import { poolBytes, saeBytes, timelessLog, tinyOptions, writeTokens } from "./tiny_run.ts";
 
 const shared = { dSae: 48, batchSize: 128, learningRate: 1e-2, deadAfterTokens: 500, seed: 1, kAux: 4 };
 
@@ -24,7 +23,7 @@ async function withRecording(
   try {
     await writeTokens(at("shards"));
     const shards = await openShards(at("shards"));
-    const rest = { layer: 3, threads: 1, logEvery: 5, checkpointEvery: 4 };
+    const rest = { layer: 3, threads: 1, poolBytes, logEvery: 5, checkpointEvery: 4 };
     await body(shards, at, { directory: at("sweep"), runs, ...rest }).finally(() => shards.close());
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -147,46 +146,4 @@ Deno.test("trainSweep() refuses runs that cannot share batches or folders", asyn
       "Cannot train SAE: k must be an integer between 1 and dSae 48, current value is 49",
     );
   });
-});
-
-Deno.test("expandSweep() makes every combination of a grid, then the list", () => {
-  const config = {
-    recipe: "saev-top-k",
-    d_sae: 64,
-    grid: { k: [2, 4], learning_rate: [0.001, 0.01] },
-    runs: [{ name: "relu", recipe: "saev" }, { d_sae: 32, seed: 7 }],
-  };
-  const grid = { recipe: "saev-top-k", dSae: 64 };
-  assert.deepEqual(expandSweep(config), [
-    { ...grid, k: 2, learningRate: 0.001, name: "k=2,learning_rate=0.001" },
-    { ...grid, k: 2, learningRate: 0.01, name: "k=2,learning_rate=0.01" },
-    { ...grid, k: 4, learningRate: 0.001, name: "k=4,learning_rate=0.001" },
-    { ...grid, k: 4, learningRate: 0.01, name: "k=4,learning_rate=0.01" },
-    { recipe: "saev", dSae: 64, name: "relu" },
-    { recipe: "saev-top-k", dSae: 32, seed: 7, name: "d_sae=32,seed=7" },
-  ]);
-});
-
-Deno.test("expandSweep() says what is wrong with a configuration", () => {
-  const wrong = (config: unknown, name: string, message: RegExp) =>
-    assert.throws(() => expandSweep(config), { name, message });
-  wrong([1], "TypeError", /^Cannot read sweep: the configuration must be an object, current value is \[1\]$/);
-  wrong({ d_sae: 4 }, "RangeError", /^Cannot read sweep: there must be a grid or runs, there is neither$/);
-  wrong({ d_sae: 4, grid: { k: 3 } }, "TypeError", /^Cannot read sweep: k must be a list, current value is 3$/);
-  wrong({ grid: { k: [3] } }, "TypeError", /^Cannot read sweep: d_sae must be given for every run$/);
-  wrong(
-    { d_sae: "4", grid: { k: [3] } },
-    "TypeError",
-    /^Cannot read sweep: d_sae must be a number, current value is "4"$/,
-  );
-  wrong(
-    { d_sae: 4, grid: { kk: [3] } },
-    "TypeError",
-    /^Cannot read sweep: names must be among .*, current value is kk$/,
-  );
-  wrong(
-    { d_sae: 4, runs: [{ recipe: "fast" }] },
-    "RangeError",
-    /^Cannot read sweep: recipe must be one of top-k, .*, current value is fast$/,
-  );
 });

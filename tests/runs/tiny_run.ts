@@ -1,6 +1,6 @@
 /**
  * A small training run for tests: tokens that are two of 24 directions each, and options that train on them in a second
- * or two. As a program it trains slowly in the folder given second, on the recording given first, and says each step.
+ * or two. As a program it trains slowly in the folder given second, on the recording given first or on "images", and says each step.
  *
  * @module
  */
@@ -10,6 +10,8 @@ import process from "node:process";
 import { openShards } from "../../lib/shards/read.ts";
 import { seededRandom } from "../../lib/train/random.ts";
 import { trainRun, type TrainRunOptions } from "../../lib/runs/run.ts";
+import { imageTokens, type TokenSource } from "../../lib/train/source.ts";
+import { openPictures, openSmallVit } from "../shards/recordings.ts";
 import { writeTinyRecording } from "../summary/tiny_recording.ts";
 
 export const dModel = 16;
@@ -17,6 +19,9 @@ const nDirections = 24;
 
 /** Steps of a run with {@linkcode tinyOptions}: three passes of 7 batches and a rest. */
 export const nSteps = 3 * 8;
+
+/** Place for 300 tokens, so that each pass is read anew. */
+export const poolBytes = 300 * 4 * dModel;
 
 /** Options of a run of 24 steps. */
 export function tinyOptions(directory: string): TrainRunOptions {
@@ -32,6 +37,7 @@ export function tinyOptions(directory: string): TrainRunOptions {
     deadAfterTokens: 500,
     seed: 1,
     threads: 1,
+    poolBytes,
     logEvery: 5,
     checkpointEvery: 4,
   };
@@ -40,6 +46,18 @@ export function tinyOptions(directory: string): TrainRunOptions {
 /** Options of the run that is killed: 80 steps, a checkpoint at every other one. */
 export function killedOptions(directory: string): TrainRunOptions {
   return { ...tinyOptions(directory), epochs: 10, checkpointEvery: 2 };
+}
+
+/** Options of a run on images that is killed: 80 steps, and a pool that holds half of a pass. */
+export function killedImagesOptions(directory: string): TrainRunOptions {
+  return { ...killedOptions(directory), layer: 1, epochs: 20, batchSize: 50, poolBytes: 88 * 4 * dModel };
+}
+
+/** Patches of 11 pictures, 16 each. */
+export async function openPictureTokens(): Promise<TokenSource> {
+  return imageTokens(await openSmallVit(), await openPictures(), {
+    imageIndices: [0, 2, 3, 5, 7, 8, 9, 11, 12, 13, 16],
+  });
 }
 
 /** Writes a recording of 1000 tokens, 4 an image; another seed gives other tokens of the same kind. */
@@ -76,14 +94,14 @@ export async function timelessLog(directory: string): Promise<Record<string, unk
 
 if (import.meta.main) {
   const [recording, directory] = process.argv.slice(2);
-  const shards = await openShards(recording);
-  await trainRun(shards, {
-    ...killedOptions(directory),
+  const shards = recording === "images" ? undefined : await openShards(recording);
+  await trainRun(shards ?? await openPictureTokens(), {
+    ...(shards ? killedOptions(directory) : killedImagesOptions(directory)),
     onStep({ step }) {
       console.log(`step ${step}`);
       // Slow enough to be killed in the middle of things.
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 3);
     },
   });
-  await shards.close();
+  await shards?.close();
 }

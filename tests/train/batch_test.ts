@@ -4,19 +4,17 @@ import { fileURLToPath } from "node:url";
 import { readNpy } from "../../lib/tensors/npy.ts";
 import { normalizeInput } from "../../lib/compute/normalize.ts";
 import { loadSae } from "../../lib/sae/load.ts";
-import { addBatchGradients, type AuxTerms, type BatchLosses } from "../../lib/train/batch.ts";
-import { reconstruct } from "../../lib/train/decode.ts";
-import { encodeBatch, encoderInput, explainLeftOver } from "../../lib/train/encode.ts";
+import { reconstruct } from "../../lib/train/cpu/decode.ts";
+import { Workspace } from "../../lib/train/cpu/workspace.ts";
+import type { AuxTerms, BatchLosses, PieceTerms } from "../../lib/train/engine.ts";
 import type { LatentEntries } from "../../lib/train/entries.ts";
-import { openForward } from "../../lib/train/forward.ts";
-import { Gradients } from "../../lib/train/gradients.ts";
 import { makeObjective } from "../../lib/train/objectives/make.ts";
 import type { Objective } from "../../lib/train/objectives/objective.ts";
 import { parameterNames, type Parameters } from "../../lib/train/parameters.ts";
 import { seededRandom } from "../../lib/train/random.ts";
 import type { AuxK, ReconstructionLoss, TrainActivation } from "../../lib/train/recipe.ts";
-import { Workspace } from "../../lib/train/workspace.ts";
 import { randomFloats } from "../support/reference.ts";
+import { cpuEngine, findWebGpuEngine, type TestEngine } from "./engines.ts";
 import { plainLosses, type PlainOptions, type PlainParameters, plainProduct } from "./plain_loss.ts";
 import { readFixture, relativeDifference, traceParameters, transposed } from "./traces.ts";
 
@@ -44,9 +42,50 @@ interface Ran {
 }
 
 const dead = Uint32Array.of(1, 2, 5, 6);
+const engines = [cpuEngine, await findWebGpuEngine()];
+
+/** Tests something on each engine. */
+function testOnEach(name: string, fn: (engine: TestEngine) => Promise<void>): void {
+  for (const engine of engines) {
+    Deno.test({
+      name: `${name}, ${engine.kind}`,
+      ignore: engine.ignore,
+      fn: () => fn(engine),
+    });
+  }
+}
+
+/** What an engine makes of a batch. */
+async function explain(
+  x: Float32Array,
+  options: {
+    engine: TestEngine;
+    parameters: Parameters;
+    objective: Objective;
+    subtractBDec: boolean;
+    removeParallel?: boolean;
+    auxK?: AuxK;
+    dead?: Uint32Array;
+    terms: Pick<PieceTerms, "prefixes" | "loss" | "coefficient">;
+  },
+): Promise<Pick<Ran, "gradients" | "losses" | "norm" | "entries" | "aux">> {
+  const { engine: { open }, parameters, objective, subtractBDec, removeParallel = false, auxK, terms } = options;
+  const { bEnc: { length: dSae }, bDec: { length: dModel } } = parameters;
+  const optimizer = { kind: "adam", learningRate: 1 } as const;
+  const engine = await open({ dModel, dSae, parameters, subtractBDec, optimizer, threads: 1 });
+  engine.begin();
+  const entries = await engine.encode(x, objective.select(x.length / dModel));
+  objective.activate(entries, { step: 0 });
+  const aux = auxK && { ...auxK, entries: await engine.encodeSome(options.dead ?? dead, auxK) };
+  const losses = await engine.addGradients({ ...terms, objective, entries, aux, share: 1 });
+  const norm = await engine.finish({ removeParallel });
+  const gradients = await engine.gradients();
+  await engine.close();
+  return { gradients, losses, norm, entries, aux };
+}
 
 /** Gradients of a batch of random tokens under random parameters. */
-async function run(test: Case, seed = 5): Promise<Ran> {
+async function run(test: Case, engine: TestEngine, seed = 5): Promise<Ran> {
   const { activation, loss = "mean", coefficient = 0, subtractBDec = false, removeParallel = false, auxK } = test;
   const random = seededRandom(seed);
   const extra = (kind: TrainActivation["kind"], length: number) =>
@@ -63,20 +102,11 @@ async function run(test: Case, seed = 5): Promise<Ran> {
   };
   const x = randomFloats(nTokens * dModel, random, { scale: 2 });
   const objective = makeObjective(activation, parameters);
-  const forward = await openForward({ dModel, threads: 1 });
-  const encoded = encoderInput(x, { bDec: parameters.bDec, subtractBDec });
-  const entries = await encodeBatch(encoded, { forward, objective, parameters });
-  objective.activate(entries, { step: 0 });
-  const aux = auxK && await explainLeftOver(encoded, { forward, parameters, auxK, dead });
-  await forward.close();
-  const workspace = new Workspace(dModel);
-  const gradients = new Gradients(parameters);
-  const losses = addBatchGradients(gradients, {
-    ...{ workspace, parameters, objective, target: x, encoded, entries, loss, coefficient, subtractBDec, aux },
-    prefixes: Uint32Array.from(test.prefixes ?? [dSae]),
+  const explained = await explain(x, {
+    ...{ engine, parameters, objective, subtractBDec, removeParallel, auxK },
+    terms: { loss, coefficient, prefixes: Uint32Array.from(test.prefixes ?? [dSae]) },
   });
-  const norm = gradients.finish({ workspace, parameters, removeParallel });
-  return { parameters, gradients: gradients.arrays, losses, norm, entries, objective, aux, x };
+  return { parameters, objective, x, ...explained };
 }
 
 /** Latents of each token among the entries that `isIn`. */
@@ -146,8 +176,8 @@ const cases: Readonly<Record<string, Case>> = {
 };
 
 for (const [name, test] of Object.entries(cases)) {
-  Deno.test(`addBatchGradients() matches finite differences of the loss: ${name}`, async () => {
-    const ran = await run(test);
+  testOnEach(`addGradients() matches finite differences of the loss: ${name}`, async (engine) => {
+    const ran = await run(test, engine);
     const { p, xs, options } = plainCase(test, ran);
     const expected = plainLosses(p, xs, options);
     for (const part of ["reconstruction", "sparsity", "aux"] as const) {
@@ -181,7 +211,7 @@ for (const [name, test] of Object.entries(cases)) {
   });
 }
 
-Deno.test("addBatchGradients() moves thresholds by the window around them, as published", async () => {
+testOnEach("addGradients() moves thresholds by the window around them, as published", async (engine) => {
   const bandwidth = 1.5;
   const coefficient = 0.2;
   const test: Case = {
@@ -189,7 +219,7 @@ Deno.test("addBatchGradients() moves thresholds by the window around them, as pu
     coefficient,
     loss: "sum",
   };
-  const ran = await run(test);
+  const ran = await run(test, engine);
   const { p, xs, options } = plainCase(test, ran);
   const { residual } = plainLosses(p, xs, options);
   let nInWindow = 0;
@@ -211,9 +241,9 @@ Deno.test("addBatchGradients() moves thresholds by the window around them, as pu
   assert.ok(relativeDifference(ran.gradients.logThreshold!, expected) < 1e-5);
 });
 
-Deno.test("addBatchGradients() takes out the part of a decoder row's gradient that is along the row", async () => {
+testOnEach("addGradients() takes out the part of a decoder row's gradient that is along the row", async (engine) => {
   const test: Case = { activation: { kind: "relu" } };
-  const [plain, removed] = [await run(test), await run({ ...test, removeParallel: true })];
+  const [plain, removed] = [await run(test, engine), await run({ ...test, removeParallel: true }, engine)];
   for (let latent = 0; latent < dSae; latent++) {
     const row = (matrix: Float32Array) => Array.from(matrix.subarray(latent * dModel, (latent + 1) * dModel));
     const [w, g] = [row(plain.parameters.wDec), row(plain.gradients.wDec)];
@@ -226,8 +256,8 @@ Deno.test("addBatchGradients() takes out the part of a decoder row's gradient th
   assert.ok(removed.norm < plain.norm);
 });
 
-Deno.test("addBatchGradients() leaves rows of latents that are not active alone", async () => {
-  const { gradients, entries } = await run({ activation: { kind: "topK", k: 1, relu: true } });
+testOnEach("addGradients() leaves rows of latents that are not active alone", async (engine) => {
+  const { gradients, entries } = await run({ activation: { kind: "topK", k: 1, relu: true } }, engine);
   const idle = Array.from({ length: dSae }, (_, i) => i).filter((i) => entries.offsets[i] === entries.offsets[i + 1]);
   assert.ok(idle.length > 0);
   for (const latent of idle) {
@@ -239,7 +269,7 @@ Deno.test("addBatchGradients() leaves rows of latents that are not active alone"
 
 Deno.test("reconstruct() adds up the active rows and the bias", async () => {
   const test: Case = { activation: { kind: "relu" } };
-  const ran = await run(test);
+  const ran = await run(test, cpuEngine);
   const reconstruction = reconstruct({ workspace: new Workspace(dModel), ...ran, nTokens });
   const { p, xs, options } = plainCase(test, ran);
   const { residual } = plainLosses(p, xs, options);
@@ -250,36 +280,30 @@ Deno.test("reconstruct() adds up the active rows and the bias", async () => {
 /** Entries of the ReLU or TopK latents of an SAE of the fixtures. */
 async function runFixture(
   activation: TrainActivation,
-  options: { auxK?: AuxK; dead?: Uint32Array; prefixes?: number[] },
+  options: { engine: TestEngine; auxK?: AuxK; dead?: Uint32Array; prefixes?: number[] },
 ) {
   const path = (name: string) => fileURLToPath(new URL(`../fixtures/saev/${name}`, import.meta.url));
   const sae = await loadSae(path("s5_HEAD_TopK.pt"));
   const x = readNpy(await readFile(path("x.npy"))).data as Float32Array;
-  const parameters = { ...sae, wEnc: transposed(sae.wEnc, sae.dModel) } as Parameters;
-  const objective = makeObjective(activation, parameters);
-  const forward = await openForward({ dModel: sae.dModel, threads: 1 });
-  const entries = await encodeBatch(x, { forward, objective, parameters });
-  const { auxK, dead, prefixes = [sae.dSae] } = options;
-  const aux = auxK && await explainLeftOver(x, { forward, parameters, auxK, dead: dead! });
-  await forward.close();
-  const gradients = new Gradients(parameters);
-  const losses = addBatchGradients(gradients, {
-    workspace: new Workspace(sae.dModel),
-    ...{ parameters, objective, target: x, encoded: x, entries, aux },
-    ...{ loss: "mean", coefficient: 4e-4, subtractBDec: false },
-    prefixes: Uint32Array.from(prefixes),
+  const { bEnc, wDec, bDec } = sae;
+  const parameters = { wEnc: transposed(sae.wEnc, sae.dModel), bEnc, wDec, bDec };
+  const { prefixes = [sae.dSae] } = options;
+  const { gradients, losses } = await explain(x, {
+    ...{ ...options, parameters, objective: makeObjective(activation, parameters), subtractBDec: false },
+    terms: { loss: "mean", coefficient: 4e-4, prefixes: Uint32Array.from(prefixes) },
   });
-  return { sae, gradients: gradients.arrays, losses };
+  return { sae, gradients, losses };
 }
 
-Deno.test("addBatchGradients() gives the loss and the gradients of saev's AuxK", async () => {
+testOnEach("addGradients() gives the loss and the gradients of saev's AuxK", async (engine) => {
   const fixture = await readFixture("auxk");
   const dead = Uint32Array.from(
     [...fixture.get("dead")!.keys()].filter((latent) => fixture.get("dead")![latent] === 1),
   );
   const activation = { kind: "topK", k: 8, relu: false } as const;
   const auxK = { k: 6, weight: 1 / 32, relu: false, bias: true, over: "mean" } as const;
-  const [plain, withAux] = [await runFixture(activation, {}), await runFixture(activation, { auxK, dead })];
+  const plain = await runFixture(activation, { engine });
+  const withAux = await runFixture(activation, { engine, auxK, dead });
   assert.ok(relativeDifference([withAux.losses.aux], fixture.get("loss")!) < 1e-5);
   const expected = {
     wEnc: transposed(fixture.get("gW_enc")!, withAux.sae.dModel),
@@ -294,38 +318,34 @@ Deno.test("addBatchGradients() gives the loss and the gradients of saev's AuxK",
   }
 });
 
-Deno.test("addBatchGradients() gives saev's loss of prefixes", async () => {
+testOnEach("addGradients() gives saev's loss of prefixes", async (engine) => {
   const fixture = await readFixture("decode_prefixes");
   const prefixes = [...fixture.get("prefixes")!];
-  const { losses } = await runFixture({ kind: "relu" }, { prefixes });
+  const { losses } = await runFixture({ kind: "relu" }, { engine, prefixes });
   const mse = fixture.get("mse")!;
   const expected = mse.reduce((sum, value) => sum + value, 0) / mse.length;
   assert.ok(relativeDifference([losses.reconstruction], [expected]) < 1e-5);
 });
 
 for (const kind of ["topk", "relu"] as const) {
-  Deno.test(`addBatchGradients() gives CLIP-Scope's first gradients: ${kind}`, async () => {
+  testOnEach(`addGradients() gives CLIP-Scope's first gradients: ${kind}`, async (engine) => {
     const fixture = await readFixture(`clip_scope_train_${kind}`);
     const parameters = traceParameters(fixture, "init");
     const dModel = parameters.bDec.length;
     const batch = fixture.get("xs")!.subarray(0, 20 * dModel);
     const { x } = normalizeInput(batch, { dModel, normalization: { kind: "batch", epsilon: 1e-6 } });
     const objective = makeObjective(kind === "relu" ? { kind } : { kind: "topK", k: 4, relu: false }, parameters);
-    const forward = await openForward({ dModel, threads: 1 });
-    const encoded = encoderInput(x, { bDec: parameters.bDec, subtractBDec: true });
-    const entries = await encodeBatch(encoded, { forward, objective, parameters });
-    await forward.close();
-    const gradients = new Gradients(parameters);
-    addBatchGradients(gradients, {
-      workspace: new Workspace(dModel),
-      ...{ parameters, objective, target: x, encoded, entries, loss: "tokenNorm" },
-      coefficient: kind === "relu" ? 2e-3 : 0,
-      subtractBDec: true,
-      prefixes: Uint32Array.of(parameters.bEnc.length),
+    const { gradients } = await explain(x, {
+      ...{ engine, parameters, objective, subtractBDec: true },
+      terms: {
+        loss: "tokenNorm",
+        coefficient: kind === "relu" ? 2e-3 : 0,
+        prefixes: Uint32Array.of(parameters.bEnc.length),
+      },
     });
     const expected = traceParameters(fixture, "grad0");
     for (const name of ["wEnc", "wDec", "bDec"] as const) {
-      const difference = relativeDifference(gradients.arrays[name], expected[name]);
+      const difference = relativeDifference(gradients[name], expected[name]);
       assert.ok(difference < 1e-5, `${name} is off by ${difference}`);
     }
   });

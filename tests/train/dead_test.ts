@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { countIdleTokens, deadLatents, markFired } from "../../lib/train/dead.ts";
+import { countIdleTokens, deadLatents, markFired, raiseIdleBiases } from "../../lib/train/dead.ts";
 import type { DeadRule } from "../../lib/train/recipe.ts";
 
 // Latent 0 fires at 2, 1 not at all, 2 at −3, 3 at 0.0005 and 0.
@@ -34,4 +34,11 @@ Deno.test("markFired() adds to what has fired before", () => {
 
 Deno.test("deadLatents() are those that have been idle for as long as the rule says, or longer", () => {
   assert.deepEqual([...deadLatents(Float64Array.of(4, 5, 0, 6), { afterTokens: 5 })], [1, 3]);
+});
+
+Deno.test("raiseIdleBiases() raises those that have been idle for as long as the rule says, and no other", () => {
+  const bEnc = Float32Array.of(0.5, 0.5, -1, 0);
+  const biasRise = { afterTokens: 5, learningRates: 8 };
+  raiseIdleBiases(bEnc, Float64Array.of(4, 5, 0, 6), { biasRise, learningRate: 0.03125 });
+  assert.deepEqual([...bEnc], [0.5, 0.75, -1, 0.25]);
 });

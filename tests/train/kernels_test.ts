@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { seededRandom } from "../../lib/train/random.ts";
-import { Workspace } from "../../lib/train/workspace.ts";
+import { Workspace } from "../../lib/train/cpu/workspace.ts";
 import { randomFloats } from "../support/reference.ts";
 import { relativeDifference } from "./traces.ts";
 

@@ -2,61 +2,19 @@ import assert from "node:assert/strict";
 import { createCpuBackend } from "../../lib/compute/cpu/backend.ts";
 import { parameterNames } from "../../lib/train/parameters.ts";
 import { type PresetName, presets } from "../../lib/train/presets.ts";
-import { seededRandom } from "../../lib/train/random.ts";
 import type { TrainRecipe } from "../../lib/train/recipe.ts";
 import type { TrainStep } from "../../lib/train/step.ts";
 import type { TrainerOptions, TrainerState } from "../../lib/train/start.ts";
 import { makeTrainer } from "../../lib/train/trainer.ts";
-import { randomFloats } from "../support/reference.ts";
+import { batches, dModel, dSae, nSteps, nTokens, sample, small } from "./small_runs.ts";
 import { relativeDifference } from "./traces.ts";
-
-const [dModel, dSae, nTokens, nSteps] = [6, 20, 48, 60];
-
-const random = seededRandom(21);
-const directions = randomFloats(12 * dModel, random);
-
-/** Tokens of two directions each, around a constant. */
-function tokens(n: number): Float32Array {
-  const x = new Float32Array(n * dModel).fill(0.5);
-  for (let token = 0; token < n; token++) {
-    for (let part = 0; part < 2; part++) {
-      const row = Math.floor(random() * 12) * dModel;
-      const weight = 2 + 2 * random();
-      for (let d = 0; d < dModel; d++) x[token * dModel + d] += weight * directions[row + d];
-    }
-  }
-  return x;
-}
-
-const sample = tokens(400);
-const batches = Array.from({ length: nSteps }, () => tokens(nTokens));
-
-/** A preset, made small enough to learn something in sixty steps. */
-function small(name: PresetName): TrainRecipe {
-  const recipe = presets[name];
-  const { activation, prefixes, optimizer, sparsity } = recipe;
-  return {
-    ...recipe,
-    activation: "k" in activation
-      ? { ...activation, k: 3, ...(activation.kind === "batchTopK" && { momentum: 0.1, thresholdFrom: 0 }) }
-      : activation.kind === "jumpRelu"
-      ? { ...activation, bandwidth: 0.1, initialThreshold: 0.05 }
-      : activation,
-    ...(prefixes?.kind === "sampled" && { prefixes: { ...prefixes, count: 3 } }),
-    optimizer: { ...optimizer, learningRate: 0.02 },
-    sparsity: { ...sparsity, coefficient: sparsity.coefficient / 10, warmUp: 5 },
-    schedule: { ...recipe.schedule, warmUp: 5 },
-    dead: { ...recipe.dead, afterTokens: 200 },
-    seed: 3,
-  };
-}
 
 async function train(recipe: TrainRecipe, options: Partial<TrainerOptions> & { from?: number; to?: number } = {}) {
   const { from = 0, to = nSteps, ...rest } = options;
-  const trainer = await makeTrainer(recipe, { dModel, dSae, nSteps, sample, threads: 1, ...rest });
+  const trainer = await makeTrainer(recipe, { dModel, dSae, nSteps, sample, threads: 1, backend: "cpu", ...rest });
   const logs: TrainStep[] = [];
   for (let step = from; step < to; step++) logs.push(await trainer.step(batches[step]));
-  const result = { logs, weights: trainer.weights(), state: structuredClone(trainer.state()) };
+  const result = { logs, weights: await trainer.weights(), state: structuredClone(await trainer.state()) };
   await trainer.close();
   return result;
 }
@@ -75,10 +33,10 @@ for (const name of Object.keys(presets) as PresetName[]) {
 
     // The next step's batch, by the SAE as it is used: the same latents, the same error.
     const next = await makeTrainer({ ...recipe, unitDecoder: "never" }, {
-      ...{ dModel, dSae, nSteps: nSteps + 1, threads: 1 },
+      ...{ dModel, dSae, nSteps: nSteps + 1, threads: 1, backend: "cpu" },
       state,
     });
-    assert.deepEqual(next.weights(), weights);
+    assert.deepEqual(await next.weights(), weights);
     const x = batches[7];
     const { mse, l0, l1 } = await next.step(x);
     await next.close();
@@ -171,6 +129,28 @@ for (const name of ["saev", "jump-relu", "gated"] as const) {
   });
 }
 
+Deno.test("makeTrainer() wakes latents whose bias rises, and goes on with the same bits", async () => {
+  const recipe: TrainRecipe = { ...small("top-k"), schedule: { warmUp: 0, decay: "none" } };
+  // Far below all others, half of the latents stay dead by themselves.
+  const { state: { parameters } } = await train(recipe, { to: 0 });
+  for (let latent = 0; latent < dSae / 2; latent++) parameters.bEnc[latent] = -10;
+  const begun = { start: { parameters } };
+  const asleep = await train(recipe, begun);
+  assert.ok(asleep.logs[nSteps - 1].nDead >= dSae / 2);
+
+  const rising: TrainRecipe = { ...recipe, biasRise: { afterTokens: 100, learningRates: 50 } };
+  const awake = await train(rising, begun);
+  assert.ok(awake.logs[nSteps - 1].nDead < 3, `${awake.logs[nSteps - 1].nDead} of ${dSae} are dead`);
+  const { state } = await train(rising, { ...begun, to: 30 });
+  const rest = await train(rising, { from: 30, sample: undefined, state });
+  assert.deepEqual(rest.state, awake.state);
+
+  // A bias that does not learn does not rise either.
+  const factors = { bEnc: 0 };
+  const held = await train({ ...rising, optimizer: { ...rising.optimizer, factors } }, begun);
+  assert.deepEqual(held.state.parameters.bEnc, parameters.bEnc);
+});
+
 Deno.test("makeTrainer() raises the weight of the sparsity loss step by step", async () => {
   const recipe: TrainRecipe = { ...small("saev"), sparsity: { coefficient: 0.01, warmUp: 4 } };
   const { logs } = await train(recipe, { to: 6 });
@@ -180,10 +160,10 @@ Deno.test("makeTrainer() raises the weight of the sparsity loss step by step", a
 
 Deno.test("makeTrainer() keeps a running mean of BatchTopK's smallest value", async () => {
   const recipe = small("saev-batch-top-k");
-  const trainer = await makeTrainer(recipe, { dModel, dSae, nSteps, sample, threads: 1 });
+  const trainer = await makeTrainer(recipe, { dModel, dSae, nSteps, sample, threads: 1, backend: "cpu" });
   let expected = 0;
   for (const x of batches.slice(0, 3)) {
-    const { wEnc, bEnc } = trainer.parameters;
+    const { wEnc, bEnc } = (await trainer.state()).parameters;
     const pre: number[] = [];
     for (let token = 0; token < nTokens; token++) {
       for (let latent = 0; latent < dSae; latent++) {
@@ -196,7 +176,7 @@ Deno.test("makeTrainer() keeps a running mean of BatchTopK's smallest value", as
     expected = 0.9 * expected + 0.1 * kept.at(-1)!;
     await trainer.step(x);
   }
-  const { threshold } = trainer.state();
+  const { threshold } = await trainer.state();
   await trainer.close();
   assert.ok(Math.abs(threshold / expected - 1) < 1e-5, `${threshold} is not ${expected}`);
 });
@@ -204,10 +184,13 @@ Deno.test("makeTrainer() keeps a running mean of BatchTopK's smallest value", as
 Deno.test("makeTrainer() refuses recipes that do not go with the sizes, and batches of part of a token", async () => {
   const recipe = presets["saev-top-k"];
   const refuse = async (changed: Partial<TrainRecipe>, message: string) => {
-    await assert.rejects(makeTrainer({ ...recipe, ...changed }, { dModel, dSae, nSteps, sample, threads: 1 }), {
-      name: "RangeError",
-      message: `Cannot train SAE: ${message}`,
-    });
+    await assert.rejects(
+      makeTrainer({ ...recipe, ...changed }, { dModel, dSae, nSteps, sample, threads: 1, backend: "cpu" }),
+      {
+        name: "RangeError",
+        message: `Cannot train SAE: ${message}`,
+      },
+    );
   };
   await refuse({}, "k must be an integer between 1 and dSae 20, current value is 32");
   await refuse(
@@ -222,22 +205,30 @@ Deno.test("makeTrainer() refuses recipes that do not go with the sizes, and batc
     { activation: { kind: "relu" }, batchSize: 0 },
     "batchSize must be an integer of 1 or more, current value is 0",
   );
+  await refuse(
+    { activation: { kind: "relu" }, biasRise: { afterTokens: 0, learningRates: 10 } },
+    "afterTokens of biasRise must be above 0, current value is 0",
+  );
+  await refuse(
+    { activation: { kind: "relu" }, biasRise: { afterTokens: 100, learningRates: NaN } },
+    "learningRates of biasRise must be above 0, current value is NaN",
+  );
   await refuse({ activation: { kind: "relu" }, clipNorm: 0 }, "clipNorm must be above 0, current value is 0");
-  await assert.rejects(makeTrainer(small("saev"), { dModel, dSae, nSteps, threads: 1 }), {
+  await assert.rejects(makeTrainer(small("saev"), { dModel, dSae, nSteps, threads: 1, backend: "cpu" }), {
     name: "TypeError",
     message: "Cannot train SAE: sample, start or state must be given, none is",
   });
-  const trainer = await makeTrainer(small("saev"), { dModel, dSae, nSteps, sample, threads: 1 });
+  const trainer = await makeTrainer(small("saev"), { dModel, dSae, nSteps, sample, threads: 1, backend: "cpu" });
   await assert.rejects(trainer.step(new Float32Array(7)), {
     name: "RangeError",
     message: "Cannot train SAE: expected activations of shape [nTokens, 6], current length is 7",
   });
-  const before: TrainerState = structuredClone(trainer.state());
+  const before: TrainerState = structuredClone(await trainer.state());
   const given = batches[0].slice();
   // The first step of this schedule has a learning rate of zero.
   await trainer.step(batches[0]);
   await trainer.step(batches[0]);
   assert.deepEqual(batches[0], given);
-  assert.notDeepEqual(trainer.state().parameters, before.parameters);
+  assert.notDeepEqual((await trainer.state()).parameters, before.parameters);
   await trainer.close();
 });

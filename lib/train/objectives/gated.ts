@@ -6,17 +6,16 @@
  *
  * @module
  */
-import type { Parameters } from "../parameters.ts";
-import { selectAbove } from "../select.ts";
+import type { ParameterVectors } from "../parameters.ts";
 import type { Objective } from "./objective.ts";
 
 /** Gated. The pre-activation of an entry is its gate, above zero. */
-export function gatedObjective(parameters: Parameters): Objective {
+export function gatedObjective(parameters: ParameterVectors): Objective {
   const { bEnc } = parameters;
-  const { rMag, bMag } = parameters as Required<Parameters>;
+  const { rMag, bMag } = parameters as Required<ParameterVectors>;
   const floors = new Float32Array(bEnc.length);
   return {
-    select: () => selectAbove(floors),
+    select: () => ({ kind: "above", floors }),
     activate({ offsets, pre, values }) {
       for (let latent = 0; latent < bEnc.length; latent++) {
         const factor = Math.exp(rMag[latent]);

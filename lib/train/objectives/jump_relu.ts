@@ -5,15 +5,14 @@
  *
  * @module
  */
-import type { Parameters } from "../parameters.ts";
+import type { ParameterVectors } from "../parameters.ts";
 import type { TrainActivation } from "../recipe.ts";
-import { selectAbove } from "../select.ts";
 import type { Objective } from "./objective.ts";
 
 /** JumpReLU. Entries reach half a window below the threshold, since those move it, too. */
 export function jumpReluObjective(
   activation: TrainActivation & { kind: "jumpRelu" },
-  parameters: Parameters,
+  parameters: ParameterVectors,
 ): Objective {
   const { bandwidth } = activation;
   const logThreshold = parameters.logThreshold!;
@@ -22,7 +21,7 @@ export function jumpReluObjective(
     select() {
       thresholds = logThreshold.map(Math.exp);
       // Pre-activations below zero are zero before they are compared.
-      return selectAbove(thresholds.map((threshold) => Math.max(0, threshold - bandwidth / 2)));
+      return { kind: "above", floors: thresholds.map((threshold) => Math.max(0, threshold - bandwidth / 2)) };
     },
     activate({ offsets, pre, values }) {
       for (let latent = 0; latent < thresholds.length; latent++) {

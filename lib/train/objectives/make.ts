@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Parameters } from "../parameters.ts";
+import type { ParameterVectors } from "../parameters.ts";
 import type { TrainActivation } from "../recipe.ts";
 import { gatedObjective } from "./gated.ts";
 import { jumpReluObjective } from "./jump_relu.ts";
@@ -11,7 +11,7 @@ import type { Objective } from "./objective.ts";
 import { batchTopKObjective, reluObjective, topKObjective } from "./plain.ts";
 
 /** Parameters that an architecture has beyond the four of every SAE. */
-export function extraParameters(activation: TrainActivation, dSae: number): Partial<Parameters> {
+export function extraParameters(activation: TrainActivation, dSae: number): Partial<ParameterVectors> {
   if (activation.kind === "jumpRelu") {
     return { logThreshold: new Float32Array(dSae).fill(Math.log(activation.initialThreshold)) };
   }
@@ -19,10 +19,10 @@ export function extraParameters(activation: TrainActivation, dSae: number): Part
 }
 
 /** The objective of a recipe. */
-export function makeObjective(activation: TrainActivation, parameters: Parameters): Objective {
+export function makeObjective(activation: TrainActivation, parameters: ParameterVectors): Objective {
   const dSae = parameters.bEnc.length;
   if (activation.kind === "relu") return reluObjective(dSae);
-  if (activation.kind === "topK") return topKObjective(activation, dSae);
+  if (activation.kind === "topK") return topKObjective(activation);
   if (activation.kind === "batchTopK") return batchTopKObjective(activation, dSae);
   return activation.kind === "jumpRelu" ? jumpReluObjective(activation, parameters) : gatedObjective(parameters);
 }

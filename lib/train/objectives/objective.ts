@@ -6,8 +6,8 @@
  */
 import type { ActivationRule } from "../../compute/contract.ts";
 import type { LatentEntries } from "../entries.ts";
-import type { Parameters } from "../parameters.ts";
-import type { Selection } from "../select.ts";
+import type { ParameterVectors } from "../parameters.ts";
+import type { SelectionRule } from "../select.ts";
 
 /** Slopes of the loss along the entries of one latent, `start` to `end`. */
 export interface LatentSlopes {
@@ -24,8 +24,8 @@ export interface LatentSlopes {
 
 /** An architecture with its parameters. */
 export interface Objective {
-  /** Takes the pre-activations of one batch. */
-  select(nTokens: number): Selection;
+  /** Which pre-activations of a batch of so many tokens count. */
+  select(nTokens: number): SelectionRule;
   /** Fills in the values of entries, and sees a batch go by where it keeps a running threshold. */
   activate(entries: LatentEntries, position: { step: number }): void;
   /** Gates that have to reconstruct on their own, one an entry. */
@@ -33,7 +33,7 @@ export interface Objective {
   /** What is punished, summed over tokens. */
   penalty(entries: LatentEntries): number;
   /** Carries slopes back through one latent, and adds to the gradients of its biases and thresholds. */
-  addSlopes(entries: LatentEntries, along: LatentSlopes, gradients: Parameters): void;
+  addSlopes(entries: LatentEntries, along: LatentSlopes, gradients: ParameterVectors): void;
   /** What the latents are, once trained. */
   rule(): ActivationRule;
   /** Running threshold of BatchTopK: 0 where there is none yet. */

@@ -6,7 +6,6 @@
  */
 import type { ActivationRule } from "../../compute/contract.ts";
 import type { TrainActivation } from "../recipe.ts";
-import { selectAbove, selectTopK, selectTopOfBatch } from "../select.ts";
 import type { Objective } from "./objective.ts";
 
 function plainObjective(select: Objective["select"], rule: () => ActivationRule): Objective {
@@ -31,13 +30,13 @@ function plainObjective(select: Objective["select"], rule: () => ActivationRule)
 /** ReLU. */
 export function reluObjective(dSae: number): Objective {
   const floors = new Float32Array(dSae);
-  return plainObjective(() => selectAbove(floors), () => ({ kind: "relu" }));
+  return plainObjective(() => ({ kind: "above", floors }), () => ({ kind: "relu" }));
 }
 
 /** TopK. */
-export function topKObjective(activation: TrainActivation & { kind: "topK" }, dSae: number): Objective {
+export function topKObjective(activation: TrainActivation & { kind: "topK" }): Objective {
   const { k, relu } = activation;
-  return plainObjective(() => selectTopK({ k, relu, nLatents: dSae }), () => ({ kind: "topK", k, relu }));
+  return plainObjective(() => ({ kind: "topK", k, relu }), () => ({ kind: "topK", k, relu }));
 }
 
 /**
@@ -47,7 +46,7 @@ export function topKObjective(activation: TrainActivation & { kind: "topK" }, dS
 export function batchTopKObjective(activation: TrainActivation & { kind: "batchTopK" }, dSae: number): Objective {
   const { k, relu, momentum, thresholdFrom, startsAtFirst = false } = activation;
   const objective = plainObjective(
-    (nTokens) => selectTopOfBatch({ nKept: k * nTokens, relu, nLatents: dSae }),
+    (nTokens) => ({ kind: "topOfBatch", nKept: k * nTokens, relu }),
     () => ({ kind: "jumpRelu", threshold: new Float32Array(dSae).fill(objective.threshold) }),
   );
   objective.activate = ({ values }, { step }) => {

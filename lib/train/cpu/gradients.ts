@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { parameterNames, type Parameters, zerosLike } from "./parameters.ts";
+import { parameterNames, type Parameters, zerosLike } from "../parameters.ts";
 import type { Workspace } from "./workspace.ts";
 
 /** Gradients of a step. */

@@ -4,8 +4,8 @@
  *
  * @module
  */
-import type { LatentEntries } from "./entries.ts";
-import type { Parameters } from "./parameters.ts";
+import type { LatentEntries } from "../entries.ts";
+import type { Parameters } from "../parameters.ts";
 import { fillRows } from "./rows.ts";
 import type { Workspace } from "./workspace.ts";
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { dots, gather, type RowKernels, scatter } from "../compute/cpu/row_kernels.ts";
+import { dots, gather, type RowKernels, scatter } from "../../compute/cpu/row_kernels.ts";
 import {
   add,
   addV,
@@ -22,7 +22,7 @@ import {
   storeV,
   subtractV,
   type WasmFunction,
-} from "../runtime/wasm.ts";
+} from "../../runtime/wasm.ts";
 
 /** The kernels of training. */
 export interface Kernels extends RowKernels {

@@ -7,57 +7,23 @@
  *
  * @module
  */
+import type { BatchLosses, PieceTerms } from "../engine.ts";
+import type { Parameters } from "../parameters.ts";
+import { tokenWeights } from "../token_weights.ts";
 import { decode, place, type PlacedEntries } from "./decode.ts";
-import type { LatentEntries } from "./entries.ts";
 import type { Gradients } from "./gradients.ts";
-import type { Objective } from "./objectives/objective.ts";
-import type { Parameters } from "./parameters.ts";
-import type { ReconstructionLoss } from "./recipe.ts";
-import { fillRows, leftOver, spread, sumRows, tokenWeights, toSlopes } from "./rows.ts";
+import { fillRows, leftOver, spread, sumRows, toSlopes } from "./rows.ts";
 import type { Workspace } from "./workspace.ts";
 
-/** What a batch is explained with. */
-export interface BatchOptions {
+/** What a piece of a batch is explained with. */
+export interface BatchOptions extends PieceTerms {
   workspace: Workspace;
   parameters: Parameters;
-  objective: Objective;
   /** What is to be reconstructed, shape `[nTokens, dModel]`. */
   target: Float32Array;
   /** What the encoder saw, same shape. */
   encoded: Float32Array;
-  entries: LatentEntries;
-  /** Ascending, the last one `dSae`. */
-  prefixes: Uint32Array;
-  loss: ReconstructionLoss;
-  /** Dead latents that explain what is left over. */
-  aux?: AuxTerms;
-  /** Weight of the sparsity loss. */
-  coefficient: number;
   subtractBDec: boolean;
-  /**
-   * Which share of the step's tokens these are.
-   *
-   * @default {1}
-   */
-  share?: number;
-}
-
-/** What AuxK adds to a batch. */
-export interface AuxTerms {
-  readonly entries: LatentEntries;
-  readonly weight: number;
-  readonly bias: boolean;
-  readonly over: "mean" | "residualVariance";
-}
-
-/** Losses of a batch. */
-export interface BatchLosses {
-  readonly reconstruction: number;
-  readonly sparsity: number;
-  /** AuxK, or the loss of the gates. */
-  readonly aux: number;
-  /** Mean square of what the whole dictionary leaves over. */
-  readonly mse: number;
 }
 
 /**
@@ -66,7 +32,7 @@ export interface BatchLosses {
  * @returns The losses, times the share of the piece; the loss of the batch is their sum.
  */
 export function addBatchGradients(gradients: Gradients, options: BatchOptions): BatchLosses {
-  const { workspace, parameters, objective, target, encoded, entries, prefixes, aux, share = 1 } = options;
+  const { workspace, parameters, objective, target, encoded, entries, prefixes, aux, share } = options;
   const { dModel, stride } = workspace;
   const nTokens = target.length / dModel;
   const gates = objective.gates?.(entries);

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { ROW_ALIGNMENT } from "../compute/cpu/row_kernels.ts";
+import { ROW_ALIGNMENT } from "../../compute/cpu/row_kernels.ts";
 import { type Kernels, makeKernels } from "./kernels.ts";
 
 const PAGE_BYTES = 65_536;

@@ -5,8 +5,9 @@
  *
  * @module
  */
-import { buildOnnx } from "../onnx/build.ts";
-import { createSession, loadOrt } from "../runtime/ort.ts";
+import { buildOnnx } from "../../onnx/build.ts";
+import { freeArrays } from "../../runtime/free.ts";
+import { createSession, loadOrt } from "../../runtime/ort.ts";
 
 /** The encoder of an SAE in training. */
 export interface Forward {
@@ -25,8 +26,8 @@ export interface Forward {
   close(): Promise<void>;
 }
 
-// Pre-activations of a piece: 16 MiB, small enough for caches to be of use, large enough for the product to be fast.
-const PIECE_NUMBERS = 2 ** 22;
+// Pre-activations of a piece: 8 MiB, small enough for caches to be of use, large enough for the product to be fast.
+const PIECE_NUMBERS = 2 ** 21;
 const MIN_PIECE_TOKENS = 64;
 
 /** Opens the forward product for activations of a width. */
@@ -60,6 +61,7 @@ export async function openForward(shape: { dModel: number; threads: number }): P
           ...weights,
         });
         take(h.data as Float32Array, first);
+        freeArrays(h.data as Float32Array);
       }
     },
     close: () => session.release(),
