@@ -12,7 +12,7 @@ import { demoCommand } from "./cli/demo.ts";
 import { describeCommand } from "./cli/describe.ts";
 import { doctorCommand } from "./cli/doctor.ts";
 import { encodeCommand } from "./cli/encode.ts";
-import { metricsCommand } from "./cli/metrics.ts";
+import { evaluateCommand } from "./cli/evaluate.ts";
 import { recordCommand } from "./cli/record.ts";
 import { saesCommand } from "./cli/registry.ts";
 import { type CommandContext, printJsonError, reportError } from "./cli/report.ts";
@@ -37,7 +37,7 @@ const commands = [
   describeCommand,
   doctorCommand,
   encodeCommand,
-  metricsCommand,
+  evaluateCommand,
   convertCommand,
 ];
 

@@ -204,16 +204,25 @@ export { writeSaev, type WriteSaevOptions } from "./lib/checkpoints/saev_writer.
 export { writeClipScope, type WriteClipScopeOptions } from "./lib/checkpoints/clip_scope_writer.ts";
 
 // Train.
+export {
+  imageTokens,
+  type ImageTokensOptions,
+  type ReadTokensOptions,
+  shardTokens,
+  type ShardTokensOptions,
+  type TokenSource,
+} from "./lib/train/source.ts";
 export { type TrainOptions, trainSae, type TrainStep } from "./lib/train/train.ts";
 export { type RunStep, type TrainedRun, trainRun, type TrainRunOptions } from "./lib/runs/run.ts";
 export { type SweepRun, type SweptRun, trainSweep, type TrainSweepOptions } from "./lib/runs/sweep.ts";
-export { expandSweep } from "./lib/runs/sweep_config.ts";
+export { expandSweep, parseSweep, type SweepConfigOptions } from "./lib/runs/sweep_config.ts";
 export type { RecipeOptions } from "./lib/train/choose_recipe.ts";
 export { makeTrainer, type Trainer } from "./lib/train/trainer.ts";
 export type { TrainerOptions, TrainerState } from "./lib/train/start.ts";
 export { type PresetName, presets } from "./lib/train/presets.ts";
 export type {
   AuxK,
+  BiasRise,
   DeadRule,
   ReconstructionLoss,
   TrainActivation,
@@ -278,7 +287,7 @@ export {
   openGallery,
 } from "./lib/figures/gallery.ts";
 export { plotTraining, type TrainingPlotOptions, type TrainingRun } from "./lib/figures/training_plots.ts";
-export type { TrainingField, TrainingPoint } from "./lib/figures/training_point.ts";
+export type { HeldOutValues, TrainingField, TrainingPoint } from "./lib/figures/training_point.ts";
 export { paretoFront, type ParetoPlotOptions, type ParetoRun, plotParetoFront } from "./lib/figures/pareto_plot.ts";
 export { type TrainingReportOptions, writeTrainingReport } from "./lib/figures/training_report.ts";
 export { writeAtlas, type WriteAtlasOptions, type WrittenAtlas } from "./lib/figures/atlas/atlas.ts";

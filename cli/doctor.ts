@@ -15,7 +15,7 @@ import { configFileName } from "../lib/sae/save.ts";
 import type { TokenKind } from "../lib/shards/read.ts";
 import { addConventionOptions, loadNamedSae, saeSource } from "./conventions.ts";
 import { openVariants } from "./doctor_variants.ts";
-import { fittingTable } from "./metrics.ts";
+import { fittingTable } from "./evaluate.ts";
 import {
   type CommandContext,
   computeOptions,

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { join } from "node:path";
+import { rm } from "node:fs/promises";
+import { join, resolve } from "node:path";
 import { Command, Option } from "commander";
 import { writeCsr } from "../lib/tensors/csr_writer.ts";
 import { npyBytes, writeNpy } from "../lib/tensors/npy_writer.ts";
@@ -11,17 +12,27 @@ import type { SparseLatents } from "../lib/compute/contract.ts";
 import { makeFolder, replaceFile } from "../lib/runtime/files.ts";
 import type { MeasuredBatch } from "../lib/sae/metrics/sums.ts";
 import { metricsToJson } from "../lib/sae/metrics/metrics.ts";
-import { addMeasureOptions, type Measured, measureParts, nonFiniteLines, openParts } from "./measure.ts";
+import { addSaeOptions, loadNamedSae } from "./conventions.ts";
+import {
+  activationsSource,
+  addMeasureOptions,
+  type Measured,
+  measureParts,
+  nonFiniteLines,
+  openActivationsFor,
+} from "./measure.ts";
 import { type CommandContext, count, path, printResult } from "./report.ts";
 
 const example = `
 Writes latents.npy [nTokens, dSae] (or latents.npz with --sparse), reconstruction.npy
-[nTokens, dModel], and metrics.json.
+[nTokens, dModel], and metrics.json. An earlier run's files in the folder are replaced.
 
 Examples:
   deno run -A cli.ts encode --sae checkpoints/sae.pt --activations activations.npy --out out/latents
   deno run -A cli.ts encode --sae sae.pt --activations x.npy --rule topk --k 32 --sparse --out out`;
 
+const denseName = "latents.npy";
+const sparseName = "latents.npz";
 const reconstructionName = "reconstruction.npy";
 const metricsName = "metrics.json";
 
@@ -40,14 +51,18 @@ export function encodeCommand(context: CommandContext): Command {
     .addOption(
       new Option("--dtype <type>", "numbers of the npy files").choices(["float32", "float16"]).default("float32"),
     );
+  addSaeOptions(command).requiredOption("--activations <path>", activationsSource, path);
   return addMeasureOptions(command).addHelpText("after", example).action(async (options) => {
+    const { sparse = false, dtype, maxDenseGib, json, activations: source } = options;
+    refuseOwnInput(source, options.out);
     await using open = new AsyncDisposableStack();
-    const parts = await openParts(options, { ...context, open });
-    const { sparse = false, dtype, maxDenseGib, json } = options;
-    const { nTokens } = parts.activations;
-    const { dModel, dSae } = parts.sae;
+    const sae = await loadNamedSae(options, context);
+    const activations = open.adopt(await openActivationsFor(sae, source, options), (opened) => opened.close());
+    const parts = { sae, activations };
+    const { nTokens } = activations;
+    const { dModel, dSae } = sae;
     const { signal } = context;
-    const latentsName = sparse ? "latents.npz" : "latents.npy";
+    const [latentsName, otherName] = sparse ? [sparseName, denseName] : [denseName, sparseName];
     const latentsPath = join(options.out, latentsName);
     const nBytes = npyBytes([nTokens, dSae], dtype);
     if (!sparse && nBytes > maxDenseGib * gib) {
@@ -74,8 +89,10 @@ export function encodeCommand(context: CommandContext): Command {
         signal,
       });
     }
+    // Latents of an earlier run in the other form would not be those of the reconstruction beside them.
+    await rm(join(options.out, otherName), { force: true });
     const { metrics, device } = measured!;
-    const result = { ...metricsToJson(metrics), decisions: parts.sae.provenance.decisions ?? [] };
+    const result = { ...metricsToJson(metrics), decisions: sae.provenance.decisions ?? [] };
     await replaceFile(join(options.out, metricsName), JSON.stringify(result, undefined, 2) + "\n");
     printResult({ out: options.out, latents: latentsPath, ...result }, {
       json,
@@ -87,6 +104,18 @@ export function encodeCommand(context: CommandContext): Command {
       ],
     });
   });
+}
+
+/**
+ * Throws if the activations would be replaced.
+ *
+ * @throws {RangeError} If they would.
+ */
+function refuseOwnInput(source: string, out: string): void {
+  if (![denseName, sparseName, reconstructionName].some((name) => resolve(out, name) === resolve(source))) return;
+  throw new RangeError(
+    `Cannot encode ${source}: activations must not be where latents or reconstructions go; choose another --out`,
+  );
 }
 
 /** Appends latents as dense rows, a bounded number of them at a time. */

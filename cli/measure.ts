@@ -1,9 +1,9 @@
 /**
- * What `encode` and `metrics` share: the options that name activations and an SAE, and one pass of the one over the
- * other.
+ * What `encode` and `evaluate` share: how activations and an SAE are opened, and one pass of the one over the other.
  *
  * @module
  */
+import { stat } from "node:fs/promises";
 import { type Command, Option } from "commander";
 import { type BackendChoice, openBackend } from "../lib/compute/select.ts";
 import { type Activations, openActivations } from "../lib/sae/activations.ts";
@@ -15,23 +15,32 @@ import {
 } from "../lib/sae/metrics/metrics.ts";
 import { checkSaeFits, type Sae } from "../lib/sae/sae.ts";
 import type { TokenKind } from "../lib/shards/read.ts";
-import { addSaeOptions, type ConventionFlags, loadNamedSae } from "./conventions.ts";
-import { type CommandContext, computeOptions, count, jsonOption, layerNumber, path, stepProgress } from "./report.ts";
+import type { ConventionFlags } from "./conventions.ts";
+import { type CommandContext, computeOptions, count, jsonOption, layerNumber, stepProgress } from "./report.ts";
 
-/** Adds the options. */
+/** What `--activations` takes. */
+export const activationsSource = ".npy, .safetensors, .pt or .npz file, or folder made by record";
+
+/** Adds the options, but for those that name the SAE and the activations. */
 export function addMeasureOptions(command: Command): Command {
-  addSaeOptions(command)
-    .requiredOption("--activations <path>", ".npy, .safetensors, .pt or .npz file, or folder made by record", path)
+  command
     .option("--tensor <name>", "tensor of the file, where it holds several")
-    .option("--layer <n>", "layer of the recording; -1 is the last one recorded", layerNumber)
-    .addOption(new Option("--tokens <which>", "tokens of the recording").choices(["patches", "cls", "all"]))
+    .option("--layer <n>", "layer of a recording or model; -1 is its last (default: the SAE's)", layerNumber)
+    .addOption(
+      new Option("--tokens <which>", "tokens of it (default: the SAE's, else patches)")
+        .choices(["patches", "cls", "all"]),
+    )
     .option("--tokens-per-image <n>", "tokens of an image, where the file does not tell", count)
     .option("--batch-size <n>", "tokens of a batch, at most", count, 4096)
     .addOption(
       new Option("--space <which>", "compare activations as given, or as the encoder takes them")
         .choices(["raw", "normalized"]).default("raw"),
     )
-    .option("--dead-window <n>", "tokens without activation after which a latent is dead", count, 10_000_000)
+    .option(
+      "--dead-window <n>",
+      "tokens without activation after which a latent is dead (default: 10000000)",
+      count,
+    )
     .option("--no-coherence", "leave the dictionary's coherence out: it takes longest for large dictionaries");
   computeOptions().forEach((option) => command.addOption(option));
   return command.addOption(jsonOption());
@@ -39,15 +48,13 @@ export function addMeasureOptions(command: Command): Command {
 
 /** What the options are parsed into. */
 export interface MeasureFlags extends ConventionFlags {
-  readonly sae: string;
-  readonly activations: string;
   readonly tensor?: string;
   readonly layer?: number;
   readonly tokens?: TokenKind;
   readonly tokensPerImage?: number;
   readonly batchSize: number;
   readonly space: MetricSpace;
-  readonly deadWindow: number;
+  readonly deadWindow?: number;
   readonly coherence: boolean;
   readonly backend: BackendChoice;
   readonly threads: number;
@@ -67,19 +74,26 @@ export interface MeasureParts {
   readonly activations: Activations;
 }
 
-/** Opens the SAE and the activations of the options, and checks that they fit. */
-export async function openParts(
-  options: MeasureFlags,
-  { open, ...context }: CommandContext & { open: AsyncDisposableStack },
-): Promise<MeasureParts> {
-  const { layer, tokens, tensor } = options;
-  const activations = open.adopt(
-    await openActivations(options.activations, { layer, tokens, tensor }),
-    (opened) => opened.close(),
-  );
-  const sae = await loadNamedSae(options, context);
-  checkSaeFits(sae, activations.dModel, { what: options.activations });
-  return { sae, activations };
+/** Opens activations for an SAE, and checks that they fit. What is not said of a recording is taken from the SAE. */
+export async function openActivationsFor(
+  sae: Sae,
+  source: string,
+  { layer, tokens, tensor }: Pick<MeasureFlags, "layer" | "tokens" | "tensor">,
+): Promise<Activations> {
+  const isRecording = (await stat(source).catch(() => undefined))?.isDirectory() ?? false;
+  const own = isRecording ? sae.provenance : {};
+  const activations = await openActivations(source, {
+    layer: layer ?? own.layer,
+    tokens: tokens ?? own.tokens,
+    tensor,
+  });
+  try {
+    checkSaeFits(sae, activations.dModel, { what: source });
+    return activations;
+  } catch (error) {
+    await activations.close();
+    throw error;
+  }
 }
 
 /** Runs the SAE over the activations. */

@@ -1,5 +1,5 @@
 /**
- * `train`: an SAE from a recording, after a recipe, in a folder that a stopped run goes on in.
+ * `train`: an SAE from a recording or from images, after a recipe, in a folder that a stopped run goes on in.
  *
  * @module
  */
@@ -11,25 +11,31 @@ import { presets } from "../lib/train/presets.ts";
 import { trainRun } from "../lib/runs/run.ts";
 import { runFiles } from "../lib/runs/run_folder.ts";
 import { type CommandContext, count, path, printResult } from "./report.ts";
-import { addRunOptions, openRecordings } from "./runs.ts";
+import { addRunOptions, openRunData } from "./runs.ts";
 
 const example = `
 Writes recipe.json, log.jsonl, checkpoint.safetensors, sae/, report.html, result.json, and with
 --held-out metrics.json. Ctrl-C writes a checkpoint; the same command goes on from it.
 
 Example:
-  deno run -A cli.ts train --shards out/shards --layer 3 --d-sae 1536 --k 16 --out out/run`;
+  deno run -A cli.ts train --shards out/shards --layer 3 --d-sae 1536 --k 16 --out out/run
+  deno run -A cli.ts train --vit vit.onnx --images photos.arrow --where split=train \\
+    --held-out-where split=test --layer 3 --d-sae 1536 --out out/run`;
 
 /** Makes the command. */
-export function trainCommand({ signal, steps: bars }: CommandContext): Command {
+export function trainCommand(context: CommandContext): Command {
+  const { signal, steps: bars } = context;
   const command = new Command("train")
-    .description("Train an SAE on a recording. A stopped run is resumed, with the same result to the last bit.");
+    .description(
+      "Train an SAE on a recording, or on images that a vision tower looks at meanwhile. A stopped run is resumed, with " +
+        "the same result to the last bit.",
+    );
   return addRunOptions(command)
     .requiredOption("--d-sae <n>", "number of latents", count)
     .requiredOption("--out <dir>", "folder of the run", path)
     .addOption(new Option("--recipe <name>", "how to train").choices(Object.keys(presets)).default("top-k"))
     .option("--k <n>", "active latents a token, of recipes that have such a number", count)
-    .option("--epochs <n>", "passes over the recording", count)
+    .option("--epochs <n>", "passes over the images", count)
     .option("--batch-size <n>", "tokens a step", count)
     .option("--learning-rate <x>", "highest learning rate", positive)
     .option("--dead-after <n>", "a latent is dead once it has not fired for this many tokens", count)
@@ -37,16 +43,18 @@ export function trainCommand({ signal, steps: bars }: CommandContext): Command {
     .option("--seed <n>", "seed of every random choice", natural)
     .addHelpText("after", example)
     .action(async (options) => {
-      const { out, json, shards: folder, heldOut: heldOutFolder, deadAfter, ...rest } = options;
+      const { out, json, dSae, recipe, k, epochs, batchSize, learningRate, deadAfter, kAux, seed } = options;
       await using open = new AsyncDisposableStack();
-      const { shards, heldOut } = await openRecordings({ shards: folder, heldOut: heldOutFolder }, open);
+      const data = await openRunData(options, { context, open });
       const bar = trainingBar({ json, bars });
-      const run = await trainRun(shards, {
-        ...rest,
+      const run = await trainRun(data.source, {
+        ...data.options,
+        ...{ dSae, recipe, k, epochs, batchSize, learningRate, deadAfterTokens: deadAfter, kAux, seed },
         directory: out,
-        deadAfterTokens: deadAfter,
-        heldOut,
-        onStep: bar.onStep,
+        onStep(step) {
+          data.beginTraining();
+          bar.onStep(step);
+        },
         signal,
       });
       await bar.finish();

@@ -8,7 +8,7 @@ import { readNpy } from "../../lib/tensors/npy.ts";
 import { npyHeader } from "../../lib/tensors/npy_writer.ts";
 import { locateZipEntry, readZipDirectory } from "../../lib/tensors/zip.ts";
 import { writeSidecar } from "../../lib/sae/normalization_file.ts";
-import { makeSae, runCli, startCli, withFolder } from "./support.ts";
+import { assertFails, makeSae, runCli, startCli, withFolder } from "./support.ts";
 
 const fixture = (name: string) => fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url));
 const saevCheckpoint = fixture("saev/s5_HEAD_TopK.pt");
@@ -31,15 +31,6 @@ function assertSame(actual: ArrayLike<number | bigint>, expected: ArrayLike<numb
     const distance = Math.abs(Number(actual[i]) - Number(expected[i]));
     assert.ok(distance <= 1e-5 * largest, `${i}: ${actual[i]} is not ${expected[i]}`);
   }
-}
-
-/** Asserts that a command fails with status 1 and one line, the same with and without --json. */
-async function assertFails(args: string[], message: RegExp): Promise<void> {
-  const { status, stdout, stderr } = await runCli(...args, "--json");
-  assert.equal(status, 1, `${args.join(" ")} printed ${stdout}${stderr}`);
-  assert.match(stderr, /^error: [^\n]+\n$/);
-  assert.match(stderr.slice("error: ".length, -1), message);
-  assert.deepEqual(JSON.parse(stdout), { error: stderr.slice("error: ".length, -1) });
 }
 
 Deno.test("encode writes the latents and reconstructions that saev gives, and their metrics", async () => {
@@ -87,6 +78,34 @@ Deno.test("encode --sparse writes the same latents as a sparse matrix, and --jso
     }
     assert.equal(data.length, 16 * 8);
     assertSame(dense, (await readArray(fixture("saev/s5_HEAD_TopK.f_x.npy"))).data);
+  });
+});
+
+Deno.test("encode leaves latents of one run only: those in the other form go once the new ones are there", async () => {
+  await withFolder(async (folder) => {
+    const names = async () => (await readdir(folder)).sort();
+    assert.equal((await runCli(...encode(folder))).status, 0);
+    // A run that fails leaves what was there.
+    await assertFails(encode(folder, "--sparse", "--activations", join(folder, "none.npy")), /there is none$/);
+    assert.deepEqual(await names(), ["latents.npy", "metrics.json", "reconstruction.npy"]);
+    assert.equal((await runCli(...encode(folder, "--sparse", "--k", "3"))).status, 0);
+    assert.deepEqual(await names(), ["latents.npz", "metrics.json", "reconstruction.npy"]);
+    assert.equal((await runCli(...encode(folder))).status, 0);
+    assert.deepEqual(await names(), ["latents.npy", "metrics.json", "reconstruction.npy"]);
+  });
+});
+
+Deno.test("encode does not take its input for an older output", async () => {
+  await withFolder(async (folder) => {
+    const input = join(folder, "latents.npy");
+    await writeFile(input, await readFile(saevX));
+    for (const more of [["--sparse"], []]) {
+      await assertFails(
+        encode(folder, "--activations", input, ...more),
+        /^Cannot encode .*latents\.npy: activations must not be where latents or reconstructions go; choose another --out$/,
+      );
+    }
+    assert.deepEqual(await readFile(input), await readFile(saevX));
   });
 });
 

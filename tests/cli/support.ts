@@ -4,6 +4,7 @@
  *
  * @module
  */
+import assert from "node:assert/strict";
 import { copyFile, mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -49,6 +50,15 @@ export async function runCli(...args: string[]): Promise<CliRun> {
     process.stdout.write = writes.stdout;
     process.stderr.write = writes.stderr;
   }
+}
+
+/** Asserts that a command fails with status 1 and one line, the same with and without --json. */
+export async function assertFails(args: readonly string[], message: RegExp): Promise<void> {
+  const { status, stdout, stderr } = await runCli(...args, "--json");
+  assert.equal(status, 1, `${args.join(" ")} printed ${stdout}${stderr}`);
+  assert.match(stderr, /^error: [^\n]+\n$/);
+  assert.match(stderr.slice("error: ".length, -1), message);
+  assert.deepEqual(JSON.parse(stdout), { error: stderr.slice("error: ".length, -1) });
 }
 
 /** The command line as a process of its own. */

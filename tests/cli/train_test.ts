@@ -45,7 +45,7 @@ Deno.test("train gives the SAE of trainRun(), tells how it went, and says when t
     await writeTokens(at("shards"));
     await writeTokens(at("held_out"), { seed: 12 });
     const shards = await openShards(at("shards"));
-    const { kAux: _, ...options } = tinyOptions(at("library"));
+    const { kAux: _, poolBytes: _pool, ...options } = tinyOptions(at("library"));
     const { steps } = await trainRun(shards, options);
     await shards.close();
 
@@ -114,12 +114,16 @@ Deno.test("train refuses numbers and recipes that are none", async () => {
   await refused(["--recipe", "fast"], /Allowed choices are top-k, saev-2025-02, saev, /);
 });
 
-Deno.test("sweep trains what a JSON file or a module says, and prints a table", async () => {
+Deno.test("sweep trains what a JSON or TOML file or a module says, and prints a table", async () => {
   await withFolder(async (folder) => {
     const at = (name: string) => join(folder, name);
     await writeTokens(at("shards"));
     const grid = { d_sae: 48, epochs: 1, batch_size: 128, learning_rate: 1e-2, grid: { k: [2, 4] } };
     await writeFile(at("sweep.json"), JSON.stringify(grid));
+    await writeFile(
+      at("sweep.toml"),
+      "d_sae = 48\nepochs = 1 # pass\nbatch_size = 128\nlearning_rate = 1e-2\n[grid]\nk = [2, 4]\n",
+    );
     await writeFile(at("sweep.mjs"), `export default ${JSON.stringify(grid)};`);
     const args = (config: string, out: string) => [
       ...["--config", at(config), "--shards", at("shards"), "--layer", "3", "--threads", "1", "--out", at(out)],
@@ -132,16 +136,20 @@ Deno.test("sweep trains what a JSON file or a module says, and prints a table", 
     assert.match(stdout, /\nMeasured on the last batch; saved to .*: sweep\.json, pareto\.svg, pareto\.png\n$/);
     assert.match(stderr, /^Sweep …\nSweep: 8\/8 steps, .*, 2 runs\n$/);
 
-    const module = await run(sweepCommand, [...args("sweep.mjs", "module"), "--json"]);
-    assert.deepEqual(JSON.parse(module.stdout), JSON.parse(await readFile(at("json/sweep.json"), "utf8")));
-    for (const name of ["k=2", "k=4"]) {
-      assert.deepEqual(await saeBytes(at(`module/${name}`)), await saeBytes(at(`json/${name}`)));
+    for (const [config, out] of [["sweep.mjs", "module"], ["sweep.toml", "toml"]]) {
+      const { stdout } = await run(sweepCommand, [...args(config, out), "--json"]);
+      assert.deepEqual(JSON.parse(stdout), JSON.parse(await readFile(at("json/sweep.json"), "utf8")));
+      for (const name of ["k=2", "k=4"]) {
+        assert.deepEqual(await saeBytes(at(`${out}/${name}`)), await saeBytes(at(`json/${name}`)));
+      }
     }
 
     await writeFile(at("torn.json"), "{");
     await assert.rejects(run(sweepCommand, args("torn.json", "torn")), {
       name: "SyntaxError",
-      message: `Cannot read ${at("torn.json")}: it must be JSON, or a module by its ending (.ts, .js)`,
+      message:
+        `Cannot read ${at("torn.json")}: it must be JSON, or by its ending TOML (.toml) or a module (.ts, .js), ` +
+        "line 1, column 2: expected property name or '}'",
     });
     await assert.rejects(run(sweepCommand, args("none.json", "none")), {
       name: "Error",

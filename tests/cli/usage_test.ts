@@ -20,10 +20,10 @@ Deno.test("main() --help of every command goes to stdout, within 100 columns, an
 });
 
 Deno.test("main() --help of the commands on SAEs fits 100 columns, and ends with an example", async () => {
-  for (const command of ["saes", "describe", "doctor", "encode", "metrics", "convert"]) {
+  for (const command of ["saes", "describe", "doctor", "encode", "evaluate", "convert"]) {
     const { status, stdout, stderr } = await runCli(command, "--help");
     assert.deepEqual({ status, stderr }, { status: 0, stderr: "" });
-    assert.match(stdout, new RegExp(`^Usage: sparsight ${command} `));
+    assert.match(stdout, new RegExp(`^Usage: sparsight ${command}[ |]`));
     assert.match(stdout, new RegExp(`Examples?:\n {2}deno run -A cli\\.ts ${command}`));
     for (const line of stdout.split("\n")) assert.ok(line.length <= 100, line);
   }
