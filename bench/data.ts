@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { readFile, writeFile } from "node:fs/promises";
+import { open, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { writeSaev } from "../lib/checkpoints/saev_writer.ts";
 import type { ActivationRule } from "../lib/compute/contract.ts";
@@ -29,6 +29,14 @@ export interface BenchSizes {
   readonly imagesPerLatent: number;
   /** Images after which saev's algorithm, an order slower, is stopped: its rate does not change. */
   readonly nImagesSaev: number;
+  /** Tokens of a step of training. */
+  readonly trainBatchSize: number;
+  /** Steps of training that are timed. */
+  readonly nTrainSteps: number;
+  /** Encoder bias while training, where its columns have length 1: sets how many latents a token has under ReLU. */
+  readonly trainBias: number;
+  /** Images that are recorded. */
+  readonly nRecorded: { readonly emoji: number; readonly photos: number };
 }
 
 /** A ViT-B/16 and a dictionary of 32 times its width: 255 images are 49,980 patches. */
@@ -42,6 +50,10 @@ export const fullSizes: BenchSizes = {
   imagesPerBatch: 14,
   imagesPerLatent: 16,
   nImagesSaev: 28,
+  trainBatchSize: 2048,
+  nTrainSteps: 4,
+  trainBias: -1.235,
+  nRecorded: { emoji: 512, photos: 32 },
 };
 
 /** Small enough for a test: the same programs, no meaningful times. */
@@ -55,6 +67,10 @@ export const quickSizes: BenchSizes = {
   imagesPerBatch: 5,
   imagesPerLatent: 4,
   nImagesSaev: 10,
+  trainBatchSize: 54,
+  nTrainSteps: 2,
+  trainBias: -0.74,
+  nRecorded: { emoji: 64, photos: 4 },
 };
 
 /** The rules that are measured. */
@@ -114,6 +130,15 @@ export async function readBenchSae(folder: string, rule: BenchRule): Promise<Sae
 export async function readRaw(folder: string, name: string): Promise<Float32Array> {
   const { buffer, byteOffset, byteLength } = await readFile(rawFile(folder, name));
   return new Float32Array(buffer as ArrayBuffer, byteOffset, byteLength / 4);
+}
+
+/** The first numbers of a raw file. */
+export async function readRawStart(folder: string, name: string, nNumbers: number): Promise<Float32Array> {
+  const file = await open(rawFile(folder, name));
+  const numbers = new Float32Array(nNumbers);
+  const { bytesRead } = await file.read(new Uint8Array(numbers.buffer), 0, numbers.byteLength, 0);
+  await file.close();
+  return numbers.subarray(0, bytesRead / 4);
 }
 
 /** Writes numbers as a raw file. */

@@ -105,7 +105,7 @@ function programName(program: Exclude<Comparison["program"], "baseline">): strin
 }
 
 function ourCommand(task: string, row: BenchRow, folder: string): string[] {
-  return [process.execPath, "run", "-A", here("ours.ts"), task, folder, row.rule];
+  return [process.execPath, "run", "-A", "--v8-flags=--expose-gc", here("ours.ts"), task, folder, row.rule];
 }
 
 async function run([command, ...args]: readonly string[]): Promise<Measured> {
@@ -113,12 +113,28 @@ async function run([command, ...args]: readonly string[]): Promise<Measured> {
   return JSON.parse(stdout.trim().split("\n").at(-1)!);
 }
 
-/** Programs that count latents must count the same. */
-function checkAgreement(row: BenchRow, runs: Readonly<Record<string, readonly Measured[]>>): void {
-  const counts = new Set(Object.values(runs).flat().map(({ nLatents }) => nLatents).filter((n) => n !== undefined));
-  if (counts.size > 1) {
+// Of losses: float32 sums in another order.
+const LOSS_TOLERANCE = 1e-4;
+// Of latents a token: pre-activations within rounding of the border.
+const L0_TOLERANCE = 1e-3;
+
+/**
+ * Programs that count latents must count the same, and those that train must begin with the same loss.
+ *
+ * @throws {Error} If two differ.
+ */
+export function checkAgreement({ name }: BenchRow, runs: Readonly<Record<string, readonly Measured[]>>): void {
+  const all = Object.values(runs).flat();
+  const check = (what: string, values: readonly (number | undefined)[], tolerance: number) => {
+    const found = values.filter((value) => value !== undefined);
+    const [least, most] = [Math.min(...found), Math.max(...found)];
+    // Written so that NaN fails.
+    if (found.length === 0 || most - least <= tolerance * most) return;
     throw new Error(
-      `Cannot compare ${row.name}: all must find as many latents, they find ${[...counts].join(" and ")}`,
+      `Cannot compare ${name}: ${what} must be the same for all, current values are ${[...new Set(found)].join(", ")}`,
     );
-  }
+  };
+  check("the number of latents", all.map(({ nLatents }) => nLatents), 0);
+  check("the loss of the first step", all.map(({ firstLoss }) => firstLoss), LOSS_TOLERANCE);
+  check("latents a token", all.map(({ l0 }) => l0), L0_TOLERANCE);
 }

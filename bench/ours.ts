@@ -9,17 +9,16 @@ import { join } from "node:path";
 import process from "node:process";
 import { createCpuBackend } from "../lib/compute/cpu/backend.ts";
 import type { LoadedSae } from "../lib/compute/contract.ts";
-import { embeddedPaths } from "../lib/embedded.ts";
-import { openImages } from "../lib/images/open.ts";
 import { buildOnnx } from "../lib/onnx/build.ts";
 import { createSession, loadOrt } from "../lib/runtime/ort.ts";
 import { loadSae } from "../lib/sae/load.ts";
 import { openShards } from "../lib/shards/read.ts";
 import { SummaryAccumulator } from "../lib/summary/accumulate.ts";
 import { summarize } from "../lib/summary/summarize.ts";
-import { recordActivations } from "../lib/vit/record.ts";
-import { openVit } from "../lib/vit/vit.ts";
+import { threads, timed } from "./clock.ts";
 import { type BenchRule, readBenchSae, readRaw, readSizes, writeRaw } from "./data.ts";
+import { recordEmoji, recordPhotos } from "./record_task.ts";
+import { train } from "./train_task.ts";
 
 /** What a measured process reports. */
 export interface Measured {
@@ -31,24 +30,13 @@ export interface Measured {
   readonly baselineSeconds?: number;
   /** Of tasks whose answer is one number. */
   readonly nLatents?: number;
+  /** Of training: loss of the first step. */
+  readonly firstLoss?: number;
+  /** Of training: latents a token in that step. */
+  readonly l0?: number;
 }
 
 type Task = (folder: string, rule: BenchRule) => Promise<Omit<Measured, "peakMb">>;
-
-const threads = Number(process.env.BENCH_THREADS ?? 2);
-
-/** Seconds: of the processor's time where the machine is shared, of the wall clock else. */
-function clock(): number {
-  if (process.env.BENCH_CLOCK !== "cpu") return performance.now() / 1e3;
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1e6;
-}
-
-async function timed(body: () => Promise<number>): Promise<{ seconds: number; nDone: number }> {
-  const start = clock();
-  const nDone = await body();
-  return { seconds: clock() - start, nDone };
-}
 
 /** Four batches as the peers have them, each a view. */
 async function fourBatches(folder: string): Promise<Float32Array[]> {
@@ -147,31 +135,9 @@ const tasks: Record<string, Task> = {
     return { ...result, nLatents };
   },
 
-  /** Recording the embedded images with the embedded ViT, and beside it the session on pixels that are ready. */
-  async recording() {
-    const paths = embeddedPaths();
-    const vit = await openVit(paths.vit, { threads });
-    const images = await openImages(paths.images);
-    const layers = [paths.layer];
-    const [batchSize, nImages] = [32, 512];
-    const opened = await vit.openLayers(layers);
-    const pixels = new Float32Array(batchSize * 3 * vit.heightPx * vit.widthPx);
-    const bare = () =>
-      timed(async () => {
-        for (let i = 0; i < nImages; i += batchSize) await opened.run(pixels);
-        return nImages;
-      });
-    const record = () =>
-      timed(async () => {
-        const imageIndices = Array.from({ length: nImages }, (_, i) => 3 * i);
-        for await (const batch of recordActivations(vit, images, { layers, imageIndices, batchSize })) void batch;
-        return nImages;
-      });
-    await bare();
-    await record();
-    const baselineSeconds = (await bare()).seconds;
-    return { ...await record(), baselineSeconds };
-  },
+  record_emoji: recordEmoji,
+  record_photos: recordPhotos,
+  train,
 
   memory_1k: () => streamImages(1000),
   memory_100k: () => streamImages(100_000),

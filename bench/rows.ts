@@ -50,6 +50,31 @@ function summaryRow(rule: BenchRule, label: string): BenchRow {
   };
 }
 
+function trainRow(rule: BenchRule, label: string, target: number): BenchRow {
+  return {
+    name: `train_${rule}`,
+    title: `training, ${label}`,
+    task: "train",
+    rule,
+    unit: "tokens/s",
+    comparisons: [
+      { peer: "saev's training", quantity: "rate", target, program: torch("train") },
+      { peer: "saev's training", quantity: "memory", target: 2, program: torch("train") },
+    ],
+  };
+}
+
+function recordingRow(kind: "emoji" | "photos", title: string): BenchRow {
+  return {
+    name: kind === "emoji" ? "recording" : "recording-photos",
+    title,
+    task: `record_${kind}`,
+    rule: "relu",
+    unit: "images/s",
+    comparisons: [{ peer: "bare session", quantity: "rate", target: 0.97, program: "baseline" }],
+  };
+}
+
 /** All rows, in the order in which they are measured. */
 export const benchRows: readonly BenchRow[] = [
   {
@@ -86,14 +111,10 @@ export const benchRows: readonly BenchRow[] = [
   },
   summaryRow("relu", "ReLU"),
   summaryRow("topk", "TopK"),
-  {
-    name: "recording",
-    title: "recording the embedded images",
-    task: "recording",
-    rule: "relu",
-    unit: "images/s",
-    comparisons: [{ peer: "bare session", quantity: "rate", target: 0.97, program: "baseline" }],
-  },
+  trainRow("topk", "TopK", 4),
+  trainRow("relu", "ReLU", 1.5),
+  recordingRow("emoji", "recording the embedded images"),
+  recordingRow("photos", "recording photographs, ViT-B/16"),
   {
     name: "first_latent",
     title: "checkpoint to first latents",

@@ -26,7 +26,8 @@ import {
 } from "../lib/shards/format.ts";
 import { openShards, type ReadBatchesOptions, type Shards } from "../lib/shards/read.ts";
 import { randomOrder, seededRandom } from "../lib/train/random.ts";
-import { shuffledTokens } from "../lib/train/shuffle.ts";
+import { makePool, shuffledTokens } from "../lib/train/shuffle.ts";
+import { toTokenSource } from "../lib/train/source.ts";
 
 const rounds = 5;
 /** One layer of ViT-B/16, 16 images a batch, two shards: 242 MB in float32. */
@@ -111,6 +112,8 @@ async function bench(folder: string): Promise<void> {
     return { directory, shards: await openShards(directory) };
   }));
   const random = () => seededRandom(0);
+  const source = toTokenSource(float32.shards);
+  const pool = makePool(source, { tokens: "all", poolBytes: 4 * 16_384 * dModel });
   const contestants: Record<string, () => Promise<void>> = {
     "raw, new memory each time": () => readRaw(float32.directory, false),
     "raw, one buffer": () => readRaw(float32.directory, true),
@@ -122,15 +125,9 @@ async function bench(folder: string): Promise<void> {
     "readBatches, float16": () => drain(float16.shards, {}),
     "readBatches, float16, reuse": () => drain(float16.shards, { reuse: true }),
     "shuffledTokens": async () => {
-      const options = {
-        layer,
-        tokens: "all",
-        batchSize: 4096,
-        poolTokens: 16_384,
-        reuse: true,
-        random: random(),
-      } as const;
-      for await (const batch of shuffledTokens(float32.shards, options)) void batch;
+      // As training has it: the pool is there from the pass before.
+      const options = { layer, tokens: "all", batchSize: 4096, pool, reuse: true, random: random() } as const;
+      for await (const batch of shuffledTokens(source, options)) void batch;
     },
     [`caller of ${computeMs} ms alone`]: () => {
       for (let i = 0; i < nBatches; i++) compute(computeMs);

@@ -7,10 +7,11 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { checkEncode } from "../../bench/check.ts";
 import { quickSizes, writeBenchData } from "../../bench/data.ts";
-import { median } from "../../bench/measure.ts";
+import { checkAgreement, median } from "../../bench/measure.ts";
 import { benchRows, findRow } from "../../bench/rows.ts";
 import { withFolder } from "../vit/fixtures.ts";
 
+const measured = { seconds: 1, nDone: 1, peakMb: 1 };
 const program = fileURLToPath(new URL("../../bench/bench.ts", import.meta.url));
 
 Deno.test("bench measures a row, prints it and writes the numbers", async () => {
@@ -33,6 +34,49 @@ Deno.test("bench measures a row, prints it and writes the numbers", async () => 
   });
 });
 
+Deno.test("bench trains as saev does, and records photographs beside the bare session", async () => {
+  await withFolder(async (folder) => {
+    const out = join(folder, "bench.json");
+    const names = ["train_topk", "train_relu", "recording-photos"];
+    const args = ["run", "-A", "--no-check", program, "--quick", "--runs", "1", "--row", ...names, "--out", out];
+    await promisify(execFile)(process.execPath, args);
+    const { rows } = JSON.parse(await readFile(out, "utf8"));
+    const [topk, relu] = [rows[0].runs["ours train"][0], rows[1].runs["ours train"][0]];
+    assert.deepEqual([topk.nDone, topk.l0], [2 * 54, quickSizes.k]);
+    // A tenth of 384 latents.
+    assert.ok(relu.l0 > 30 && relu.l0 < 50, `current value is ${relu.l0}`);
+    assert.ok(topk.firstLoss > 0 && relu.firstLoss > 0);
+    // With Python the losses of both are there, and were found to be the same.
+    for (const { runs, comparisons } of rows.slice(0, 2)) {
+      const theirs = runs["train.py"]?.[0];
+      assert.equal(comparisons.length, theirs === undefined ? 0 : 2);
+      if (theirs) assert.ok(Math.abs(theirs.firstLoss / runs["ours train"][0].firstLoss - 1) < 1e-4);
+    }
+    const [photos] = rows[2].runs["ours record_photos"];
+    assert.equal(photos.nDone, 3 * 4);
+    assert.ok(photos.baselineSeconds > 0);
+    assert.deepEqual(rows[2].comparisons.map(({ peer }: { peer: string }) => peer), ["bare session"]);
+  });
+});
+
+Deno.test("checkAgreement() refuses programs that begin with other losses or find other latents", () => {
+  const row = findRow("train_topk");
+  const check = (ours: object, theirs: object) =>
+    checkAgreement(row, { ours: [{ ...measured, ...ours }], theirs: [{ ...measured, ...theirs }] });
+  check({ firstLoss: 0.5, l0: 400 }, { firstLoss: 0.50004, l0: 400.1 });
+  check({}, { nLatents: 3 });
+  for (
+    const [ours, theirs, reason] of [
+      [{ firstLoss: 0.5 }, { firstLoss: 0.5001 }, /the loss of the first step .* current values are 0.5, 0.5001$/],
+      [{ firstLoss: 0.5 }, { firstLoss: NaN }, /the loss of the first step/],
+      [{ l0: 400 }, { l0: 401 }, /latents a token must be the same/],
+      [{ nLatents: 3 }, { nLatents: 4 }, /^Cannot compare train_topk: the number of latents/],
+    ] as const
+  ) {
+    assert.throws(() => check(ours, theirs), { name: "Error", message: reason });
+  }
+});
+
 Deno.test("checkEncode() is within float32 of float64 for both rules", async () => {
   await withFolder(async (folder) => {
     await writeBenchData(folder, quickSizes);
@@ -49,7 +93,7 @@ Deno.test("median() is the middle, and the lower of two", () => {
 });
 
 Deno.test("findRow() finds rows by name, and names them all where there is none", () => {
-  assert.equal(findRow("recording").task, "recording");
+  assert.equal(findRow("recording").task, "record_emoji");
   assert.equal(new Set(benchRows.map(({ name }) => name)).size, benchRows.length);
   assert.throws(() => findRow("x"), {
     name: "RangeError",
