@@ -18,12 +18,14 @@ const DROPPED_BITS = 17;
 /** Largest relative distance between a number and the middle of its bin. */
 export const sketchRelativeError = 1 / 128;
 
-// Counts are kept in pages of neighboring bins, each a line of a processor's cache, and pages in blocks that are made as
+// Counts are kept in pages of neighboring bins, each half a line of a processor's cache, and pages in blocks that are made as
 // they are needed and never move.
 const PAGE_BITS = 4;
 const PAGE_BINS = 1 << PAGE_BITS;
 const BLOCK_BITS = 12;
 const BLOCK_PAGES = 1 << BLOCK_BITS;
+/** What a count of 16 bits does not hold. */
+const CARRY = 2 ** 16;
 
 const float = new Float32Array(1);
 const bits = new Uint32Array(float.buffer);
@@ -47,7 +49,10 @@ export function binMiddle(bin: number): number {
 
 /** Counts for many latents. Memory is that of the pages in which something was counted. */
 export class Sketch {
-  readonly #blocks: Uint32Array[] = [];
+  /** Counts, as far as 16 bits go: most are small. */
+  readonly #blocks: Uint16Array[] = [];
+  /** How many times 65,536 is to be added to a count, by number of its page and place in it. */
+  readonly #carries = new Map<number, number>();
   /** Pages in use. Page 0 stands for none. */
   #nPages = 1;
   /** For each latent the pages of its range, range after range; a range that grew leaves its old place unused. */
@@ -78,7 +83,11 @@ export class Sketch {
       for (let entry = start; entry < end; entry++) {
         const bin = binOfBits(bits[entry]);
         const page = pages[origin + (bin >>> PAGE_BITS)];
-        blocks[page >>> BLOCK_BITS][placeInBlock(page, bin)]++;
+        const block = blocks[page >>> BLOCK_BITS];
+        const place = placeInBlock(page, bin);
+        const count = block[place] + 1;
+        block[place] = count;
+        if (count === CARRY) this.#carry(page, bin, 1);
       }
     }
   }
@@ -86,7 +95,16 @@ export class Sketch {
   /** Counts one or more numbers in a bin. */
   add(latent: number, bin: number, count = 1): void {
     const page = this.#findPage(latent, bin);
-    this.#blocks[page >>> BLOCK_BITS][placeInBlock(page, bin)] += count;
+    const block = this.#blocks[page >>> BLOCK_BITS];
+    const place = placeInBlock(page, bin);
+    const total = block[place] + count;
+    block[place] = total % CARRY;
+    if (total >= CARRY) this.#carry(page, bin, Math.floor(total / CARRY));
+  }
+
+  #carry(page: number, bin: number, times: number): void {
+    const key = carryKey(page, bin);
+    this.#carries.set(key, (this.#carries.get(key) ?? 0) + times);
   }
 
   /** The page of a bin; made if it is not there yet. */
@@ -99,7 +117,7 @@ export class Sketch {
     const found = this.#pages[place];
     if (found !== 0) return found;
     const page = this.#nPages++;
-    if (page >>> BLOCK_BITS >= this.#blocks.length) this.#blocks.push(new Uint32Array(BLOCK_PAGES * PAGE_BINS));
+    if (page >>> BLOCK_BITS >= this.#blocks.length) this.#blocks.push(new Uint16Array(BLOCK_PAGES * PAGE_BINS));
     return this.#pages[place] = page;
   }
 
@@ -142,7 +160,7 @@ export class Sketch {
       if (page === 0) continue;
       const block = this.#blocks[page >>> BLOCK_BITS];
       for (let bin = number << PAGE_BITS; bin < (number + 1) << PAGE_BITS; bin++) {
-        const count = block[placeInBlock(page, bin)];
+        const count = block[placeInBlock(page, bin)] + CARRY * (this.#carries.get(carryKey(page, bin)) ?? 0);
         if (count > 0) yield { bin, count };
       }
     }
@@ -172,4 +190,8 @@ export class Sketch {
 
 function placeInBlock(page: number, bin: number): number {
   return ((page & (BLOCK_PAGES - 1)) << PAGE_BITS) | (bin & (PAGE_BINS - 1));
+}
+
+function carryKey(page: number, bin: number): number {
+  return page * PAGE_BINS + (bin & (PAGE_BINS - 1));
 }

@@ -106,3 +106,39 @@ Deno.test("Sketch.addColumns() counts as add() does, and leaves out what is not 
   for (const latent of [0, 1, 2]) assert.deepEqual([...all.bins(latent)], [...one.bins(latent)]);
   assert.deepEqual([...all.bins(0)], [{ bin: binOfBits(bitsOf(1)), count: 2 }]);
 });
+
+Deno.test("Sketch counts beyond 16 bits, one by one and many at once", () => {
+  const bin = binOfBits(bitsOf(1));
+  const sketch = new Sketch(2);
+  sketch.add(1, bin, 65_535);
+  assert.deepEqual([...sketch.bins(1)], [{ bin, count: 65_535 }]);
+  const columns = new ActiveColumns(2).fill({
+    nTokens: 3,
+    dSae: 2,
+    offsets: Uint32Array.of(0, 1, 2, 3),
+    indices: Uint32Array.of(1, 1, 0),
+    values: Float32Array.of(1, 1, 1),
+  });
+  sketch.addColumns(columns);
+  sketch.add(1, bin, 3 * 65_536);
+  sketch.add(1, bin + 1, 2 ** 40);
+  const other = new Sketch(2);
+  other.merge(sketch);
+  for (const { bins } of [sketch, other].map((one) => ({ bins: (latent: number) => [...one.bins(latent)] }))) {
+    assert.deepEqual(bins(1), [{ bin, count: 65_537 + 3 * 65_536 }, { bin: bin + 1, count: 2 ** 40 }]);
+    assert.deepEqual(bins(0), [{ bin, count: 1 }]);
+  }
+});
+
+Deno.test("Sketch keeps counts where ranges of many latents grow again and again", () => {
+  const sketch = new Sketch(40);
+  for (let round = 0; round < 30; round++) {
+    for (let latent = 0; latent < 40; latent++) {
+      sketch.add(latent, 16 * ((round % 2 ? 100 + round : 100 - round) + latent));
+    }
+  }
+  for (let latent = 0; latent < 40; latent++) {
+    const bins = Array.from({ length: 30 }, (_, round) => 16 * ((round % 2 ? 100 + round : 100 - round) + latent));
+    assert.deepEqual([...sketch.bins(latent)], bins.sort((a, b) => a - b).map((bin) => ({ bin, count: 1 })));
+  }
+});

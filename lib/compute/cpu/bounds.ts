@@ -88,11 +88,13 @@ export function quantizeEncoder(rows: Float32Array, x: Float32Array, width: numb
     const scale = Math.fround(largest / LARGEST);
     if (!(Number.isFinite(squares) && scale > 0)) continue;
     scales[latent] = scale;
+    const perStep = 1 / scale;
     let errors = 0;
     for (let d = 0, at = latent; d < width; d++, at += nColumns) {
-      const step = toStep(row[d] / scale);
+      const step = toByte(row[d] * perStep) - ZERO_POINT;
       columns[at] = step;
-      errors += (row[d] - step * scale) ** 2;
+      const error = row[d] - step * scale;
+      errors += error * error;
     }
     const reach = Math.sqrt(squares);
     reaches[latent] = reach;
@@ -134,7 +136,7 @@ export interface Int8Tokens {
  *
  * @param x Shape `[nTokens, width]`.
  * @param options.tokens Which of them.
- * @param options.size The largest of their sizes.
+ * @param options.size The largest of their sizes, from {@linkcode measureSizes}.
  * @param options.into Where the steps go; long enough.
  */
 export function quantizeTokens(
@@ -145,6 +147,7 @@ export function quantizeTokens(
   const { factors, errorShare, unscaledShare } = encoder;
   const width = factors.length;
   const scale = Math.fround(size / LARGEST) || 1;
+  const perStep = 1 / scale;
   const steps = into.subarray(0, tokens.length * width);
   let margin = 0;
   for (let i = 0, at = 0; i < tokens.length; i++) {
@@ -153,9 +156,11 @@ export function quantizeTokens(
     for (let d = 0; d < width; d++, at++) {
       const value = x[from + d];
       const scaled = value * factors[d];
-      const step = toStep(scaled / scale);
-      steps[at] = ZERO_POINT + step;
-      errors += (scaled - step * scale) ** 2;
+      const byte = toByte(scaled * perStep);
+      steps[at] = byte;
+      const step = byte - ZERO_POINT;
+      const error = scaled - step * scale;
+      errors += error * error;
       squares += step * step;
       unscaled += value * value;
     }
@@ -209,10 +214,9 @@ export function setBoundingBias(
   }
 }
 
-/** The nearest whole number that 8 bits hold, from −127 to 127; of a half the larger. */
-function toStep(value: number): number {
-  const step = Math.floor(value + 0.5);
-  return step > LARGEST ? LARGEST : step < -LARGEST ? -LARGEST : step;
+/** The nearest whole number, counted from {@linkcode ZERO_POINT}. It is positive there, so cutting off rounds down. */
+function toByte(value: number): number {
+  return (value + (ZERO_POINT + 0.5)) | 0;
 }
 
 /** Factors of dimensions that divide the unevenness between the encoder and activations. */

@@ -18,11 +18,14 @@ import {
   loop,
   multiply,
   multiplyV,
+  repeat,
   set,
   shiftLeft,
   storeSum,
   storeV,
+  subtract,
   type WasmFunction,
+  when,
   zeroV,
 } from "../../runtime/wasm.ts";
 
@@ -77,34 +80,73 @@ export const scatter: WasmFunction = {
   })(),
 };
 
+/** Sets `sums` to the products of a vector of `row` with those of some rows, four vectors at a time. */
+const addProducts = (
+  row: Code,
+  rows: readonly { readonly address: number; readonly sums: readonly number[] }[],
+): Code =>
+  VECTORS.flatMap((at, i) => [
+    ...set(VECTOR, loadV(row, at)),
+    ...rows.flatMap(({ address, sums }) =>
+      set(sums[i], addV(get(sums[i]), multiplyV(loadV(get(address), at), get(VECTOR))))
+    ),
+  ]);
+
+/** Stores the sum of four vectors' numbers, in the order that all products have. */
+const storeTotal = (entry: Code, [a, b, c, d]: readonly number[]): Code => [
+  ...set(a, addV(addV(get(a), get(b)), addV(get(c), get(d)))),
+  ...storeSum(add(get(3), shiftLeft(entry, 2)), get(a)),
+];
+
+const VECTOR = 10;
+
 export const dots: WasmFunction = {
   name: "dots",
   nParameters: 6,
-  locals: { i32: 3, v128: 4 },
+  locals: { i32: 4, v128: 9 },
   body: (() => {
-    const [entry, address, end, sums] = [6, 7, 8, [9, 10, 11, 12]];
-    return loop(entry, {
-      end: N,
-      step: 1,
-      body: [
-        ...set(address, rowOf(entry)),
-        ...set(end, add(get(address), get(ROW_BYTES))),
-        ...sums.flatMap((sum) => set(sum, zeroV)),
-        ...loop(address, {
-          end,
-          step: BLOCK_BYTES,
-          body: [
-            ...sums.flatMap((sum, i) =>
-              set(sum, addV(get(sum), multiplyV(loadV(get(address), VECTORS[i]), loadV(get(ROW), VECTORS[i]))))
-            ),
-            ...set(ROW, add(get(ROW), constant(BLOCK_BYTES))),
-          ],
-        }),
-        ...set(ROW, [...get(ROW), ...get(ROW_BYTES), 0x6b]),
-        ...set(sums[0], addV(addV(get(sums[0]), get(sums[1])), addV(get(sums[2]), get(sums[3])))),
-        ...storeSum(add(get(3), shiftLeft(get(entry), 2)), get(sums[0])),
-      ],
-    });
+    const [entry, first, second, end] = [6, 7, 8, 9];
+    const [sums, otherSums] = [[11, 12, 13, 14], [15, 16, 17, 18]];
+    const next = add(get(entry), constant(1));
+    const rowAt = (entry: Code): Code =>
+      add(get(0), multiply(loadI32(add(get(2), shiftLeft(entry, 2))), get(ROW_BYTES)));
+    const clear = (locals: readonly number[]): Code => locals.flatMap((local) => set(local, zeroV));
+    const isBelow = (a: Code, b: Code): Code => [...a, ...b, 0x49];
+    // Two rows at a time, so that `row` is loaded half as often.
+    const pairs = repeat(isBelow(next, get(N)), [
+      ...set(first, rowAt(get(entry))),
+      ...set(second, rowAt(next)),
+      ...set(end, add(get(first), get(ROW_BYTES))),
+      ...clear([...sums, ...otherSums]),
+      ...loop(first, {
+        end,
+        step: BLOCK_BYTES,
+        body: [
+          ...addProducts(get(ROW), [{ address: first, sums }, { address: second, sums: otherSums }]),
+          ...set(second, add(get(second), constant(BLOCK_BYTES))),
+          ...set(ROW, add(get(ROW), constant(BLOCK_BYTES))),
+        ],
+      }),
+      ...set(ROW, subtract(get(ROW), get(ROW_BYTES))),
+      ...storeTotal(get(entry), sums),
+      ...storeTotal(next, otherSums),
+      ...set(entry, add(get(entry), constant(2))),
+    ]);
+    const last: Code = [
+      ...set(first, rowAt(get(entry))),
+      ...set(end, add(get(first), get(ROW_BYTES))),
+      ...clear(sums),
+      ...loop(first, {
+        end,
+        step: BLOCK_BYTES,
+        body: [
+          ...addProducts(get(ROW), [{ address: first, sums }]),
+          ...set(ROW, add(get(ROW), constant(BLOCK_BYTES))),
+        ],
+      }),
+      ...storeTotal(get(entry), sums),
+    ];
+    return [...when(isBelow(next, get(N)), pairs), ...when(isBelow(get(entry), get(N)), last)];
   })(),
 };
 
