@@ -9,8 +9,9 @@ import type { TokenWeights } from "../contract.ts";
 import type { EncoderMemory } from "./encoder_memory.ts";
 import type { Entries } from "./entry_list.ts";
 
-// Latents that are turned from columns into rows at once: a line of the cache holds as many numbers.
-const LINE_NUMBERS = 16;
+// Latents that are turned from columns into rows at once: each line of columns is in another page of memory, and
+// finding pages takes the time.
+const COLUMNS_AT_ONCE = 128;
 
 // Rows of the encoder that are worked on at once: most of a core's second cache.
 const TILE_BYTES = 640 * 2 ** 10;
@@ -30,8 +31,8 @@ export class EncoderRows {
     this.#memory = memory;
     const { stride } = memory;
     const rows = memory.floats(memory.rows, memory.nColumns * stride);
-    for (let first = 0; first < dSae; first += LINE_NUMBERS) {
-      const end = Math.min(first + LINE_NUMBERS, dSae);
+    for (let first = 0; first < dSae; first += COLUMNS_AT_ONCE) {
+      const end = Math.min(first + COLUMNS_AT_ONCE, dSae);
       for (let d = 0; d < dModel; d++) {
         const line = d * dSae;
         for (let latent = first; latent < end; latent++) rows[latent * stride + d] = wEnc[line + latent];
