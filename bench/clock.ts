@@ -1,5 +1,5 @@
 /**
- * The clock of the measured programs on our side.
+ * The clock of the measured programs on our side, and what they report.
  *
  * @module
  */
@@ -13,6 +13,22 @@ export function clock(): number {
   if (process.env.BENCH_CLOCK !== "cpu") return performance.now() / 1e3;
   const { user, system } = process.cpuUsage();
   return (user + system) / 1e6;
+}
+
+/** What a measured process reports. */
+export interface Measured {
+  readonly seconds: number;
+  /** What was done, in units of the task: tokens, images, 1. */
+  readonly nDone: number;
+  readonly peakMb: number;
+  /** Of tasks that are measured beside something in the same process. */
+  readonly baselineSeconds?: number;
+  /** Of tasks whose answer is one number. */
+  readonly nLatents?: number;
+  /** Of training: loss of the first step. */
+  readonly firstLoss?: number;
+  /** Of training: latents a token in that step. */
+  readonly l0?: number;
 }
 
 /** Measures work that says how much it did. */

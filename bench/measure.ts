@@ -8,7 +8,7 @@ import { execFile } from "node:child_process";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import type { Measured } from "./ours.ts";
+import type { Measured } from "./clock.ts";
 import type { BenchRow, Comparison, Quantity } from "./rows.ts";
 
 /** Medians of one comparison. */

@@ -15,26 +15,10 @@ import { loadSae } from "../lib/sae/load.ts";
 import { openShards } from "../lib/shards/read.ts";
 import { SummaryAccumulator } from "../lib/summary/accumulate.ts";
 import { summarize } from "../lib/summary/summarize.ts";
-import { threads, timed } from "./clock.ts";
+import { type Measured, threads, timed } from "./clock.ts";
 import { type BenchRule, readBenchSae, readRaw, readSizes, writeRaw } from "./data.ts";
 import { recordEmoji, recordPhotos } from "./record_task.ts";
 import { train } from "./train_task.ts";
-
-/** What a measured process reports. */
-export interface Measured {
-  readonly seconds: number;
-  /** What was done, in units of the task: tokens, images, 1. */
-  readonly nDone: number;
-  readonly peakMb: number;
-  /** Of tasks that are measured beside something in the same process. */
-  readonly baselineSeconds?: number;
-  /** Of tasks whose answer is one number. */
-  readonly nLatents?: number;
-  /** Of training: loss of the first step. */
-  readonly firstLoss?: number;
-  /** Of training: latents a token in that step. */
-  readonly l0?: number;
-}
 
 type Task = (folder: string, rule: BenchRule) => Promise<Omit<Measured, "peakMb">>;
 

@@ -13,9 +13,8 @@ import type { ImageSource } from "../lib/images/source.ts";
 import { seededRandom } from "../lib/train/random.ts";
 import { recordActivations } from "../lib/vit/record.ts";
 import { openVit, type Vit } from "../lib/vit/vit.ts";
-import { threads, timed } from "./clock.ts";
+import { type Measured, threads, timed } from "./clock.ts";
 import { fullSizes, readSizes } from "./data.ts";
-import type { Measured } from "./ours.ts";
 import { buildVit, tinyVit, vitB16 } from "./vit_model.ts";
 
 /** Small images for a small model: what surrounds the model weighs most here. */

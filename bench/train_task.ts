@@ -7,9 +7,8 @@ import { normalizeRow } from "../lib/train/parameters.ts";
 import { presets } from "../lib/train/presets.ts";
 import type { TrainRecipe } from "../lib/train/recipe.ts";
 import { makeTrainer, type Trainer } from "../lib/train/trainer.ts";
-import { threads, timed } from "./clock.ts";
+import { type Measured, threads, timed } from "./clock.ts";
 import { type BenchRule, readRaw, readRawStart, readSizes } from "./data.ts";
-import type { Measured } from "./ours.ts";
 
 const N_TRAIN_TOKENS = 100_000_000;
 
