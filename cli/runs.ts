@@ -47,6 +47,7 @@ export function addRunOptions(command: Command): Command {
     .option("--pool-mb <n>", "megabytes to shuffle in; what fits is read once, and shuffled perfectly", count, 512)
     .option("--held-out <path>", "to measure on at the end: other images, with --vit, or a recording of some", path)
     .option("--held-out-where <tag=value>", "to measure on those of --held-out, or of all images there are", condition)
+    .option("--held-out-every <n>", "steps between looks at up to 8192 of the held-out tokens, for the log", count)
     .option("--log-every <n>", "steps between lines of the log", count, 25)
     .option("--checkpoint-every <n>", "steps between checkpoints", count, 500)
     .addOption(jsonOption());
@@ -66,6 +67,7 @@ export interface RunFlags {
   readonly poolMb: number;
   readonly heldOut?: string;
   readonly heldOutWhere?: Conditions;
+  readonly heldOutEvery?: number;
   readonly logEvery: number;
   readonly checkpointEvery: number;
   readonly threads: number;
@@ -78,7 +80,15 @@ export interface OpenedRun {
   readonly source: TokenSource;
   readonly options: Pick<
     TrainSweepOptions,
-    "layer" | "tokens" | "poolBytes" | "heldOut" | "logEvery" | "checkpointEvery" | "threads" | "backend"
+    | "layer"
+    | "tokens"
+    | "poolBytes"
+    | "heldOut"
+    | "heldOutEvery"
+    | "logEvery"
+    | "checkpointEvery"
+    | "threads"
+    | "backend"
   >;
   /** Ends the bar of images, which may be there until training begins. */
   beginTraining(): void;
@@ -100,7 +110,7 @@ export async function openRunData(
   { context, open }: { context: CommandContext; open: AsyncDisposableStack },
 ): Promise<OpenedRun> {
   checkData(flags);
-  const { layer, tokens, hook, poolMb, logEvery, checkpointEvery, threads, backend, json } = flags;
+  const { layer, tokens, hook, poolMb, heldOutEvery, logEvery, checkpointEvery, threads, backend, json } = flags;
   const openFolder = async (folder: string) => open.adopt(await openShards(folder), (opened) => opened.close());
   const images = flags.images === undefined ? undefined : await openImages(flags.images);
   const vit = flags.vit === undefined ? undefined : await openVit(flags.vit, {
@@ -119,7 +129,10 @@ export async function openRunData(
   let bar = vit && stepProgress("Look at images", { steps: context.steps, json, unit: "images" });
   return {
     source: await chooseTokens(data, { hook, where: flags.where, onProgress: (done, total) => bar?.(done, total) }),
-    options: { layer, tokens, poolBytes: poolMb * 1e6, heldOut, logEvery, checkpointEvery, threads, backend },
+    options: {
+      ...{ layer, tokens, poolBytes: poolMb * 1e6, heldOut, heldOutEvery },
+      ...{ logEvery, checkpointEvery, threads, backend },
+    },
     beginTraining() {
       void bar?.finish();
       bar = undefined;

@@ -6,19 +6,22 @@
  * @module
  */
 import { open, readFile } from "node:fs/promises";
+import type { HeldOutValues } from "../figures/training_point.ts";
 import { replaceFile } from "../runtime/files.ts";
 import type { TrainStep } from "../train/step.ts";
 
-/** A step and how long it took. */
+/** A step, how long it took, and what was measured after it. */
 export interface RunStep extends TrainStep {
   /** Speed since the last logged step; `undefined` for the first step after a start. */
   readonly tokensPerSecond?: number;
   /** Time spent on the run until now, that before a stop included, in seconds. */
   readonly seconds: number;
+  /** What the SAE gave on held-out tokens after this step, if it was measured. */
+  readonly heldOut?: HeldOutValues;
 }
 
 /** Names on disk, in order, and what the units line says of each. */
-const fields: readonly [key: keyof RunStep, name: string, unit: string][] = [
+const fields: readonly [key: Exclude<keyof RunStep, "heldOut">, name: string, unit: string][] = [
   ["step", "step", "steps done"],
   ["nSteps", "n_steps", "steps of the run"],
   ["nTokens", "n_tokens", "tokens seen, repeated ones included"],
@@ -37,10 +40,18 @@ const fields: readonly [key: keyof RunStep, name: string, unit: string][] = [
   ["seconds", "seconds", "s, time spent on the run"],
 ];
 
+/** The same of what is measured on held-out tokens. */
+const heldOutFields: readonly [key: keyof HeldOutValues, name: string, unit: string][] = [
+  ["normalizedMse", "normalized_mse", "share of the held-out tokens' variance that is not explained, after the update"],
+  ["l0", "l0", "latents a token that are not zero, mean over the held-out tokens"],
+  ["nDead", "n_dead", "latents that are above zero on none of the held-out tokens"],
+];
+
 const unitsLine = JSON.stringify({
   units: {
     ...Object.fromEntries(fields.map(([, name, unit]) => [name, unit])),
     explained_variance: "1 − normalized_mse",
+    held_out: Object.fromEntries(heldOutFields.map(([, name, unit]) => [name, unit])),
   },
 });
 
@@ -86,7 +97,7 @@ export async function readRunLog(path: string): Promise<RunStep[]> {
   const text = await readFile(path, "utf8").catch(() => "");
   // What follows the last line break was cut short.
   return text.split("\n").slice(0, -1).flatMap((line, i) => {
-    let entry: Record<string, number | null>;
+    let entry: LogEntry;
     try {
       entry = JSON.parse(line);
     } catch (cause) {
@@ -96,17 +107,28 @@ export async function readRunLog(path: string): Promise<RunStep[]> {
   });
 }
 
+/** A line of numbers, and perhaps of those on held-out tokens. */
+type LogEntry = Record<string, number | null> & { held_out?: Record<string, number | null> };
+
 function toLine(step: RunStep): string {
+  const { heldOut } = step;
   return JSON.stringify({
     ...Object.fromEntries(fields.map(([key, name]) => [name, step[key] ?? null])),
     explained_variance: 1 - step.normalizedMse,
+    ...(heldOut && { held_out: Object.fromEntries(heldOutFields.map(([key, name]) => [name, heldOut[key]])) }),
   });
 }
 
 /** JSON has no word for NaN: such a number was written as null. */
-function fromLine(entry: Record<string, number | null>): RunStep {
+function fromLine(entry: LogEntry): RunStep {
+  const { held_out: heldOut } = entry;
   const values = fields.map(([key, name]) => [key, entry[name] ?? (key === "tokensPerSecond" ? undefined : NaN)]);
-  return Object.fromEntries(values);
+  return Object.fromEntries([
+    ...values,
+    ...(heldOut
+      ? [["heldOut", Object.fromEntries(heldOutFields.map(([key, name]) => [key, heldOut[name] ?? NaN]))]]
+      : []),
+  ]);
 }
 
 /** Time since a run began, and its speed since the last mark. */
@@ -131,7 +153,7 @@ export function startClock(last?: RunStep): RunClock {
       return { seconds };
     },
     mark(nTokens) {
-      if (marked?.nTokens !== nTokens) marked = { nTokens, ms: performance.now() };
+      marked = { nTokens, ms: performance.now() };
     },
   };
 }

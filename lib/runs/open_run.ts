@@ -71,6 +71,13 @@ export interface TrainRunOptions
    * @default none
    */
   heldOut?: Shards | TokenSource;
+  /**
+   * Steps between measurements on held-out tokens while training, each of which gets a line of the log; the last step is
+   * among them. Up to 8,192 of the tokens are measured, the same each time; 0 to measure only at the end, on all.
+   *
+   * @default {0}
+   */
+  heldOutEvery?: number;
   /** Stops between steps. A checkpoint is written first. */
   signal?: AbortSignal;
   /** Called after each step. */
@@ -96,11 +103,13 @@ export interface OpenRun {
   /** Steps between checkpoints. */
   readonly checkpointEvery: number;
   /**
-   * Takes a step down, and tells how long it took.
+   * Tells how long a step took.
    *
    * @throws {Error} If the loss is not finite, or the error grows without end.
    */
-  addStep(step: TrainStep): RunStep;
+  timeStep(step: TrainStep): RunStep;
+  /** Takes a step down. */
+  addStep(step: RunStep): void;
   /** Writes a checkpoint, unless there is one of that step or a later one. */
   addState(state: TrainerState): Promise<void>;
   /** Writes all that a finished run has. */
@@ -115,10 +124,20 @@ export interface OpenRun {
  * @throws {Error} If the folder holds another run or cannot be written.
  */
 export async function openRun(source: TokenSource, options: OpenRunOptions): Promise<OpenRun> {
-  const { directory, logEvery = 25, checkpointEvery = 500, signal } = options;
+  const { directory, logEvery = 25, checkpointEvery = 500, heldOutEvery = 0, signal } = options;
   for (const [name, value] of Object.entries({ logEvery, checkpointEvery })) {
     if (Number.isInteger(value) && value >= 1) continue;
     throw new RangeError(`Cannot train SAE: ${name} must be an integer of 1 or more, current value is ${value}`);
+  }
+  if (!(Number.isInteger(heldOutEvery) && heldOutEvery >= 0)) {
+    throw new RangeError(
+      `Cannot train SAE: heldOutEvery must be an integer of 0 or more, current value is ${heldOutEvery}`,
+    );
+  }
+  if (heldOutEvery > 0 && options.heldOut === undefined) {
+    throw new RangeError(
+      `Cannot train SAE: heldOutEvery must be 0 where nothing is held out, current value is ${heldOutEvery}`,
+    );
   }
   const at = (file: keyof typeof runFiles) => join(directory, runFiles[file]);
   const settings = describeRun(source, { ...options, logEvery });
@@ -139,16 +158,18 @@ export async function openRun(source: TokenSource, options: OpenRunOptions): Pro
     state,
     checkpointEvery,
     finished: isFinished ? await readFinished(directory, result) : undefined,
-    addStep(trained) {
+    timeStep(trained) {
       const step = { ...trained, ...clock.read(trained.nTokens) };
       checkDivergence(step);
-      options.onStep?.(step);
-      if (step.step === 1 || step.step % logEvery === 0 || step.step === step.nSteps) {
-        clock.mark(step.nTokens);
-        logging = logging.then(() => log.add(step));
-        logging.catch(() => {}); // thrown where it is awaited
-      }
       return step;
+    },
+    addStep(step) {
+      options.onStep?.(step);
+      const isMarked = step.step === 1 || step.step % logEvery === 0 || step.step === step.nSteps;
+      if (!isMarked && step.heldOut === undefined) return;
+      clock.mark(step.nTokens);
+      logging = logging.then(() => log.add(step));
+      logging.catch(() => {}); // thrown where it is awaited
     },
     async addState(state) {
       if (state.step <= savedStep) return;

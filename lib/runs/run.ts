@@ -6,9 +6,9 @@
  * @module
  */
 import type { Shards } from "../shards/read.ts";
-import { openRun, type TrainedRun, type TrainRunOptions } from "./open_run.ts";
 import { type TokenSource, toTokenSource } from "../train/source.ts";
-import { trainSae } from "../train/train.ts";
+import type { TrainedRun, TrainRunOptions } from "./open_run.ts";
+import { trainTogether } from "./train_together.ts";
 
 export type { RunStep } from "./log.ts";
 export type { TrainedRun, TrainRunOptions } from "./open_run.ts";
@@ -22,19 +22,7 @@ export type { TrainedRun, TrainRunOptions } from "./open_run.ts";
  *   end.
  */
 export async function trainRun(data: Shards | TokenSource, options: TrainRunOptions): Promise<TrainedRun> {
-  const source = toTokenSource(data);
-  const run = await openRun(source, options);
-  try {
-    if (run.finished) return run.finished;
-    const sae = await trainSae(source, {
-      ...options,
-      resume: run.state,
-      checkpointEvery: run.checkpointEvery,
-      onStep: (step) => void run.addStep(step),
-      onCheckpoint: run.addState,
-    });
-    return await run.finish(sae);
-  } finally {
-    await run.close();
-  }
+  const [{ result, error }] = await trainTogether(toTokenSource(data), { ...options, runs: [options] });
+  if (error) throw error;
+  return result;
 }

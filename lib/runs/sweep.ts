@@ -7,17 +7,15 @@
 import { join } from "node:path";
 import { saveFigure } from "../figures/figure.ts";
 import { paretoFront, plotParetoFront } from "../figures/pareto_plot.ts";
-import { makeFolder, replaceFile } from "../runtime/files.ts";
-import { createSae, type Sae } from "../sae/sae.ts";
-import type { Shards, TokenKind } from "../shards/read.ts";
+import { replaceFile } from "../runtime/files.ts";
+import type { Shards } from "../shards/read.ts";
 import { checkRecipe } from "../train/check_recipe.ts";
-import { chooseRecipe, describeRecipe, type RecipeOptions } from "../train/choose_recipe.ts";
+import { chooseRecipe, type RecipeOptions } from "../train/choose_recipe.ts";
 import type { RunStep } from "./log.ts";
-import { type OpenRun, openRun, type TrainedRun, type TrainRunOptions } from "./open_run.ts";
-import { openPasses, type Passes } from "../train/passes.ts";
+import type { TrainRunOptions } from "./open_run.ts";
 import type { TrainRecipe } from "../train/recipe.ts";
-import { provenanceOf, type TokenSource, toTokenSource } from "../train/source.ts";
-import { makeTrainer, type Trainer } from "../train/trainer.ts";
+import { type TokenSource, toTokenSource } from "../train/source.ts";
+import { type RunEnd, trainTogether } from "./train_together.ts";
 
 /** One configuration of a sweep. */
 export interface SweepRun extends RecipeOptions {
@@ -31,7 +29,16 @@ export interface SweepRun extends RecipeOptions {
 export interface TrainSweepOptions extends
   Pick<
     TrainRunOptions,
-    "layer" | "tokens" | "poolBytes" | "logEvery" | "checkpointEvery" | "heldOut" | "threads" | "backend" | "signal"
+    | "layer"
+    | "tokens"
+    | "poolBytes"
+    | "logEvery"
+    | "checkpointEvery"
+    | "heldOut"
+    | "heldOutEvery"
+    | "threads"
+    | "backend"
+    | "signal"
   > {
   /** Folder of the sweep; made if it is missing. A stopped sweep in it goes on. */
   directory: string;
@@ -70,18 +77,6 @@ export interface SweptRun {
 /** Files of a sweep beside the folders of its runs. */
 export const sweepFiles = { result: "sweep.json", svg: "pareto.svg", png: "pareto.png" } as const;
 
-interface Member {
-  readonly run: SweepRun;
-  readonly recipe: TrainRecipe;
-  readonly folder: OpenRun;
-  readonly nSteps: number;
-  trainer?: Trainer;
-  /** Steps done. */
-  step: number;
-  result?: TrainedRun;
-  error?: string;
-}
-
 /**
  * Trains a sweep, or goes on with it. A run whose seed is that of the sweep ends with the bytes that it has alone.
  *
@@ -92,121 +87,40 @@ interface Member {
  * @throws {Error} If a folder holds another run or cannot be written.
  */
 export async function trainSweep(data: Shards | TokenSource, options: TrainSweepOptions): Promise<SweptRun[]> {
-  const { directory, runs, tokens = "patches", poolBytes, threads, signal } = options;
-  const source = toTokenSource(data);
-  const recipes = runs.map((run) => checkRecipe(chooseRecipe(run), run.dSae));
-  checkRuns(runs, recipes);
-  const layer = source.resolveLayer(options.layer);
-  const seed = options.seed ?? recipes[0].seed;
-  const { batchSize } = recipes[0];
-  const passes = openPasses(source, { layer, tokens, batchSize, poolBytes, seed, signal });
-  const members: Member[] = [];
-  await makeFolder(directory);
-  try {
-    for (const [i, run] of runs.entries()) {
-      const folder = await openRun(source, {
-        ...run,
-        directory: join(directory, run.name),
-        layer,
-        tokens,
-        dataSeed: seed,
-        ...pick(options, ["poolBytes", "logEvery", "checkpointEvery", "heldOut", "threads", "signal"]),
-      });
-      const { state, finished: result } = folder;
-      const nSteps = passes.countSteps(recipes[i].length);
-      members.push({ run, recipe: recipes[i], folder, nSteps, step: state?.step ?? 0, result });
-    }
-    const unfinished = members.filter(({ result }) => result === undefined);
-    const isNew = unfinished.some(({ folder }) => folder.state === undefined);
-    const sample = isNew ? await passes.readSample() : undefined;
-    for (const member of unfinished) {
-      const { recipe, folder: { state }, nSteps, run: { dSae } } = member;
-      const sizes = { dModel: source.info.d_model, dSae, nSteps, threads, backend: options.backend };
-      member.trainer = await makeTrainer(recipe, { ...sizes, state, sample: state ? undefined : sample });
-    }
-    await trainTogether(unfinished, { batches: passes.batches, onStep: options.onStep, signal });
-    for (const member of unfinished) {
-      if (member.error === undefined) {
-        member.result = await member.folder.finish(await toSae(member, source, { layer, tokens }));
-      }
-    }
-  } catch (error) {
-    if (signal?.aborted && error === signal.reason) await keepStates(members);
-    throw error;
-  } finally {
-    for (const { folder, trainer } of members) {
-      await folder.close();
-      await trainer?.close();
-    }
-  }
-  return await compare(directory, members);
-}
-
-/** Gives each batch to every run that has not seen it. */
-async function trainTogether(
-  members: readonly Member[],
-  { batches, onStep, signal }: Pick<TrainSweepOptions, "onStep" | "signal"> & Pick<Passes, "batches">,
-): Promise<void> {
-  const isGoing = ({ step, nSteps, error }: Member) => error === undefined && step < nSteps;
-  const first = Math.min(...members.filter(isGoing).map(({ step }) => step));
-  if (first === Infinity) return;
-  for await (const { index, x } of batches(first)) {
-    for (const member of members) {
-      if (!isGoing(member) || member.step > index) continue;
-      const { folder, trainer, run } = member;
-      const step = await trainer!.step(x);
-      member.step = step.step;
-      let logged: RunStep;
-      try {
-        logged = folder.addStep(step);
-      } catch (error) {
-        member.error = (error as Error).message;
-        continue;
-      }
-      onStep?.(logged, run.name);
-      if (step.step % folder.checkpointEvery === 0 || !isGoing(member)) await folder.addState(await trainer!.state());
-      signal?.throwIfAborted();
-    }
-    if (!members.some(isGoing)) return;
-  }
-}
-
-/** Writes a checkpoint of each run that has one to write. Between two steps its state is whole. */
-async function keepStates(members: readonly Member[]): Promise<void> {
-  for (const { trainer, folder, step, error } of members) {
-    if (trainer !== undefined && step > 0 && error === undefined) await folder.addState(await trainer.state());
-  }
-}
-
-/** The SAE as `trainSae()` makes it. */
-async function toSae(
-  { trainer, recipe, run }: Member,
-  source: TokenSource,
-  where: { layer: number; tokens: TokenKind },
-): Promise<Sae> {
-  return createSae(await trainer!.weights(), {
-    ...provenanceOf(source, where),
-    training: describeRecipe(recipe, run.recipe),
+  const { directory, runs, onStep, ...shared } = options;
+  checkRuns(runs, runs.map((run) => checkRecipe(chooseRecipe(run), run.dSae)));
+  const ends = await trainTogether(toTokenSource(data), {
+    ...shared,
+    runs: runs.map(({ name, ...run }) => ({
+      ...run,
+      directory: join(directory, name),
+      onStep: (step) => onStep?.(step, name),
+    })),
   });
+  return await compare(directory, { runs, ends });
 }
 
 /** Writes what the runs have come to, and draws it. */
-async function compare(directory: string, members: readonly Member[]): Promise<SweptRun[]> {
-  const ends = members.map(({ run: { name, dSae }, result, error }) => {
+async function compare(
+  directory: string,
+  { runs, ends }: { runs: readonly SweepRun[]; ends: readonly RunEnd[] },
+): Promise<SweptRun[]> {
+  const found = ends.map(({ result, error }, i) => {
+    const { name, dSae } = runs[i];
     const last = result?.steps.at(-1);
     const { l0 = last?.l0 ?? NaN, normalized_mse: normalizedMse = last?.normalizedMse ?? NaN } = result?.metrics ?? {};
     return {
       ...{ name, dSae, l0: Number(l0), normalizedMse: Number(normalizedMse) },
-      ...{ nDead: last?.nDead ?? NaN, nTokens: last?.nTokens ?? 0, ...(error !== undefined && { error }) },
+      ...{ nDead: last?.nDead ?? NaN, nTokens: last?.nTokens ?? 0, ...(error && { error: error.message }) },
     };
   });
-  const front = paretoFront(ends).map(({ name }) => name);
-  const swept = ends.map((end) => ({ ...end, isOnFront: front.includes(end.name) }));
+  const front = paretoFront(found).map(({ name }) => name);
+  const swept = found.map((end) => ({ ...end, isOnFront: front.includes(end.name) }));
   const rows = swept.map(({ name, dSae, l0, normalizedMse, nDead, nTokens, isOnFront, error }) => ({
     ...{ name, d_sae: dSae, l0, normalized_mse: normalizedMse, n_dead: nDead, n_tokens: nTokens },
     ...{ is_on_front: isOnFront, error: error ?? null },
   }));
-  const measuredOn = members.some(({ result }) => result?.metrics) ? "held-out tokens" : "last batch";
+  const measuredOn = ends.some(({ result }) => result?.metrics) ? "held-out tokens" : "last batch";
   const text = JSON.stringify({ measured_on: measuredOn, front, runs: rows }, undefined, 2);
   await replaceFile(join(directory, sweepFiles.result), text + "\n");
   const figure = plotParetoFront(swept);
@@ -233,8 +147,4 @@ function checkRuns(runs: readonly SweepRun[], recipes: readonly TrainRecipe[]): 
       `Cannot train sweep: batchSize must be the same for all runs, as they share each batch, current values are ${sizes}`,
     );
   }
-}
-
-function pick<T, K extends keyof T>(record: T, names: readonly K[]): Pick<T, K> {
-  return Object.fromEntries(names.map((name) => [name, record[name]])) as Pick<T, K>;
 }

@@ -1,9 +1,12 @@
 import assert from "node:assert/strict";
 import { cp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { openRunData, type RunFlags } from "../../cli/runs.ts";
+import { condition } from "../../cli/where.ts";
 import { openImages } from "../../lib/images/open.ts";
 import { trainRun } from "../../lib/runs/run.ts";
-import { imageTokens } from "../../lib/train/source.ts";
+import { openShards } from "../../lib/shards/read.ts";
+import { imageTokens, type TokenSource, toTokenSource } from "../../lib/train/source.ts";
 import { openVit } from "../../lib/vit/vit.ts";
 import { saeBytes } from "../runs/tiny_run.ts";
 import { makeImages, modelPath, runCli, withFolder } from "./support.ts";
@@ -107,6 +110,46 @@ Deno.test("train --shards --where finds the labels in the images that were recor
     );
     const again = await result("train", ...data, "--images", at("moved"), ...where, ...args, "--out", at("run"));
     assert.equal(again.was_finished, true);
+  });
+});
+
+/** First numbers of each image's tokens, which no other image has. */
+async function imagesOf(source: TokenSource): Promise<Set<number>> {
+  const { d_model: width } = source.info;
+  const first = new Set<number>();
+  for await (const x of source.readBatches({ layer: 1 })) {
+    for (let start = 0; start < x.length; start += patches * width) first.add(x[start + width * (patches / 2)]);
+  }
+  return first;
+}
+
+Deno.test("train --where and --held-out-where leave no image in both, and none out, on a recording and on images", async () => {
+  await withFolder(async (folder) => {
+    const at = (name: string) => join(folder, name);
+    await makeImages(at("images"), { count: 9 });
+    // Batches of two: the third holds the last cat and the first dog.
+    const record = ["--model", modelPath, "--images", at("images"), "--layers", "1", "--batch-size", "2"];
+    await result("record", ...record, "--out", at("shards"), "--json");
+    const shards = await openShards(at("shards"));
+    const all = await imagesOf(toTokenSource(shards));
+    await shards.close();
+    assert.equal(all.size, 9);
+
+    const flags: RunFlags = {
+      ...{ hook: "residPost", layer: 1, tokens: "patches", poolMb: 1, logEvery: 25, checkpointEvery: 500, threads: 1 },
+      ...{ where: condition("label=cats"), heldOutWhere: condition("label=dogs"), json: true },
+    };
+    const context = { signal: new AbortController().signal, steps: [] };
+    for (const data of [{ shards: at("shards") }, { vit: modelPath, images: at("images") }]) {
+      await using open = new AsyncDisposableStack();
+      const { source, options } = await openRunData({ ...flags, ...data }, { context, open });
+      const [trained, heldOut] = [await imagesOf(source), await imagesOf(options.heldOut as TokenSource)];
+      assert.deepEqual([trained.size, heldOut.size], [5, 4]);
+      assert.deepEqual([...trained].filter((image) => heldOut.has(image)), []);
+      // Batches of other images may round otherwise.
+      const nearest = [...trained, ...heldOut].map((x) => Math.min(...[...all].map((y) => Math.abs(x - y))));
+      assert.ok(Math.max(...nearest) < 1e-4, `they are off by ${Math.max(...nearest)}`);
+    }
   });
 });
 

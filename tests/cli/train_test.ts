@@ -49,7 +49,7 @@ Deno.test("train gives the SAE of trainRun(), tells how it went, and says when t
     const { steps } = await trainRun(shards, options);
     await shards.close();
 
-    const args = [...trainArgs(at, "run"), "--held-out", at("held_out")];
+    const args = [...trainArgs(at, "run"), "--held-out", at("held_out"), "--held-out-every", "10"];
     const first = await run(trainCommand, args);
     assert.deepEqual(await saeBytes(at("run")), await saeBytes(at("library")));
     assert.match(
@@ -60,6 +60,10 @@ Deno.test("train gives the SAE of trainRun(), tells how it went, and says when t
       first.stdout,
       /\nOn held-out tokens: normalized MSE \S+, L0 \S+, \d+ of 48 latents never active\nSaved the SAE to /,
     );
+    const { held_out: measured } = JSON.parse(
+      (await readFile(at("run/log.jsonl"), "utf8")).trimEnd().split("\n").at(-1)!,
+    );
+    assert.deepEqual(Object.keys(measured), ["normalized_mse", "l0", "n_dead"]);
     assert.match(
       first.stderr,
       /^Train …\nTrain: 24\/24 steps, .*, \d+ tokens\/s, loss \S+, normalized MSE \S+, L0 \S+, \d+ dead\n$/,
