@@ -17,8 +17,8 @@
  * const summary = kit.viewSummary(accumulated, source);
  *
  * const gallery = kit.openGallery({ images, shards, sae, summary, backend });
- * await kit.show(await gallery.latentGrid(12));
- * await kit.show(kit.plotActivationHistogram(summary.latent(12)));
+ * await kit.show(await gallery.latentGrid(418));
+ * await kit.show(kit.plotActivationHistogram(summary.latent(418)));
  * ```
  *
  * @module

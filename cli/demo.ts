@@ -121,7 +121,10 @@ async function runDemo(
   }
 }
 
-/** Latents whose top images are mostly of one subgroup of emoji, the most frequent ones first, one a subgroup. */
+/**
+ * Latents whose top images are mostly of one subgroup of emoji, the most frequent ones first, one a subgroup. Without
+ * dense latents: they are active on nearly every image, whatever the strongest few are.
+ */
 function purestLatents(summary: Summary, images: ImageSource): Record<string, string>[] {
   const subgroupOf = ({ topImages }: LatentSummary) => {
     const [first] = tallyLabels(topImages.map(({ imageIndex }) => images.info(imageIndex).tags.subgroup));
@@ -129,7 +132,7 @@ function purestLatents(summary: Summary, images: ImageSource): Record<string, st
   };
   const rows = new Map<string, Record<string, string>>();
   const latents = Array.from({ length: summary.dSae }, (_, i) => summary.latent(i))
-    .filter((latent) => latent.topImages.length === summary.imagesPerLatent)
+    .filter(({ topImages, density }) => topImages.length === summary.imagesPerLatent && density < 0.1)
     .sort((a, b) => b.nActive - a.nActive);
   for (const latent of latents) {
     const subgroup = subgroupOf(latent);
