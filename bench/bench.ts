@@ -66,7 +66,7 @@ function line(cells: readonly string[]): string {
   return cells.map((cell, i) => i < 2 ? cell.padEnd(columns[i]) : cell.padStart(columns[i])).join("").trimEnd();
 }
 
-function describeRow({ title, unit, rate, comparisons }: RowResult): string[] {
+function describeRow({ title, unit, rate, comparisons, missing }: RowResult): string[] {
   const lines = comparisons.map(({ peer, quantity, target, ours, theirs, ratio }) => {
     const show = (value: number) =>
       quantity === "rate"
@@ -77,7 +77,9 @@ function describeRow({ title, unit, rate, comparisons }: RowResult): string[] {
     const verdict = ratio >= target ? "" : "  below";
     return line([title, peer, show(ours), show(theirs), `${ratio.toFixed(2)}×`, `${target}×`]) + verdict;
   });
-  if (lines.length === 0) lines.push(line([title, "", `${Math.round(rate)} ${unit}`]));
+  const ours = Number.isNaN(rate) ? "" : `${Math.round(rate)} ${unit}`;
+  for (const [peer, reason] of Object.entries(missing)) lines.push(`${line([title, peer, ours])}  missing: ${reason}`);
+  if (lines.length === 0) lines.push(line([title, "", ours]));
   return lines;
 }
 

@@ -29,6 +29,16 @@ export interface Measured {
   readonly firstLoss?: number;
   /** Of training: latents a token in that step. */
   readonly l0?: number;
+  /** Of the WebGPU product: some of its numbers, the same places in all. */
+  readonly sample?: readonly number[];
+  /** Of the WebGPU product: the adapter, for people. */
+  readonly device?: string;
+}
+
+/** What a process reports that cannot measure anything on this machine. */
+export interface Missing {
+  /** Why. */
+  readonly missing: string;
 }
 
 /** Measures work that says how much it did. */

@@ -37,6 +37,8 @@ export interface BenchSizes {
   readonly trainBias: number;
   /** Images that are recorded. */
   readonly nRecorded: { readonly emoji: number; readonly photos: number };
+  /** The product on WebGPU, small enough for a software adapter, and for how long it is repeated. */
+  readonly webgpu: { readonly nTokens: number; readonly nLatents: number; readonly seconds: number };
 }
 
 /** A ViT-B/16 and a dictionary of 32 times its width: 255 images are 49,980 patches. */
@@ -54,6 +56,7 @@ export const fullSizes: BenchSizes = {
   nTrainSteps: 4,
   trainBias: -1.235,
   nRecorded: { emoji: 512, photos: 32 },
+  webgpu: { nTokens: 128, nLatents: 4096, seconds: 3 },
 };
 
 /** Small enough for a test: the same programs, no meaningful times. */
@@ -71,6 +74,7 @@ export const quickSizes: BenchSizes = {
   nTrainSteps: 2,
   trainBias: -0.74,
   nRecorded: { emoji: 64, photos: 4 },
+  webgpu: { nTokens: 9, nLatents: 132, seconds: 0.05 },
 };
 
 /** The rules that are measured. */

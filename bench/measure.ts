@@ -8,7 +8,7 @@ import { execFile } from "node:child_process";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import type { Measured } from "./clock.ts";
+import type { Measured, Missing } from "./clock.ts";
 import type { BenchRow, Comparison, Quantity } from "./rows.ts";
 
 /** Medians of one comparison. */
@@ -27,11 +27,15 @@ export interface RowResult {
   readonly name: string;
   readonly title: string;
   readonly unit: string;
+  /** NaN where this machine cannot run ours. */
   readonly rate: number;
+  /** NaN where this machine cannot run ours, or does not tell. */
   readonly peakMb: number;
   /** Every run of every program, ours first. */
   readonly runs: Readonly<Record<string, readonly Measured[]>>;
   readonly comparisons: readonly ComparisonResult[];
+  /** Programs that this machine cannot run, by the name of the peer, or `"ours"`, and why. */
+  readonly missing: Readonly<Record<string, string>>;
 }
 
 /** Options of {@linkcode measureRow}. */
@@ -55,45 +59,71 @@ export async function findPython(): Promise<string | undefined> {
   return undefined;
 }
 
-/** Middle value; the lower of two. */
+/** Middle value, the lower of two; NaN of none. */
 export function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor((values.length - 1) / 2)];
+  return values.toSorted((a, b) => a - b)[Math.floor((values.length - 1) / 2)] ?? NaN;
 }
 
-/** Measures our task and its peers by turns. */
+/** Measures our task and its peers by turns, as far as this machine can run them. */
 export async function measureRow(row: BenchRow, options: MeasureOptions): Promise<RowResult> {
   const { folder, nRuns, python } = options;
-  const comparisons = row.comparisons.filter(({ program }) => python !== undefined || !isPython(program));
+  const known = row.comparisons.filter(({ program }) => python !== undefined || !isPython(program));
   const ours = `ours ${row.task}`;
+  const nameOf = ({ program }: Comparison) => program === "baseline" ? ours : programName(program);
   const commands = new Map([[ours, ourCommand(row.task, row, folder)]]);
-  for (const { program } of comparisons) {
+  for (const { program } of known) {
     if (program === "baseline") continue;
     if ("task" in program) commands.set(programName(program), ourCommand(program.task, row, folder));
     else commands.set(programName(program), [python!, here(`peers/${program.python}`), folder, row.rule]);
   }
-  const runs: Record<string, Measured[]> = {};
-  for (let i = 0; i < nRuns; i++) {
-    for (const [name, command] of commands) (runs[name] ??= []).push(await run(command));
-  }
+  const { runs, reasons } = await runByTurns(commands, nRuns);
   checkAgreement(row, runs);
+  const ourRuns = runs[ours] ?? [];
   const rate = (measured: Measured) => measured.nDone / measured.seconds;
+  const missing: Record<string, string> = ours in reasons ? { ours: reasons[ours] } : {};
+  const comparisons: ComparisonResult[] = [];
+  for (const comparison of known) {
+    const { peer, quantity, target, program } = comparison;
+    const name = nameOf(comparison);
+    if (name in reasons && name !== ours) missing[peer] = reasons[name];
+    if (ours in reasons || name in reasons) continue;
+    const theirRuns = program === "baseline"
+      ? ourRuns.map((measured) => ({ ...measured, seconds: measured.baselineSeconds! }))
+      : runs[name];
+    const value = (of: readonly Measured[]) =>
+      median(of.map((m) => quantity === "rate" ? rate(m) : quantity === "time" ? 1e3 * m.seconds : m.peakMb));
+    const [mine, theirs] = [value(ourRuns), value(theirRuns)];
+    const ratio = quantity === "rate" ? mine / theirs : theirs / mine;
+    comparisons.push({ peer, quantity, target, ours: mine, theirs, ratio });
+  }
   return {
     name: row.name,
     title: row.title,
     unit: row.unit,
-    rate: median(runs[ours].map(rate)),
-    peakMb: median(runs[ours].map(({ peakMb }) => peakMb)),
+    rate: median(ourRuns.map(rate)),
+    peakMb: median(ourRuns.map(({ peakMb }) => peakMb)),
     runs,
-    comparisons: comparisons.map(({ peer, quantity, target, program }) => {
-      const theirRuns = program === "baseline"
-        ? runs[ours].map((measured) => ({ ...measured, seconds: measured.baselineSeconds! }))
-        : runs[programName(program)];
-      const value = (of: readonly Measured[]) =>
-        median(of.map((m) => quantity === "rate" ? rate(m) : quantity === "time" ? 1e3 * m.seconds : m.peakMb));
-      const [mine, theirs] = [value(runs[ours]), value(theirRuns)];
-      return { peer, quantity, target, ours: mine, theirs, ratio: quantity === "rate" ? mine / theirs : theirs / mine };
-    }),
+    comparisons,
+    missing,
   };
+}
+
+/** What was measured, and why the others could not be, both by name. One that cannot run is not asked again. */
+export async function runByTurns(
+  commands: ReadonlyMap<string, readonly string[]>,
+  nRuns: number,
+): Promise<{ runs: Record<string, Measured[]>; reasons: Record<string, string> }> {
+  const runs: Record<string, Measured[]> = {};
+  const reasons: Record<string, string> = {};
+  for (let i = 0; i < nRuns; i++) {
+    for (const [name, command] of commands) {
+      if (name in reasons) continue;
+      const answer = await run(command);
+      if ("missing" in answer) reasons[name] = answer.missing;
+      else (runs[name] ??= []).push(answer);
+    }
+  }
+  return { runs, reasons };
 }
 
 function isPython(program: Comparison["program"]): program is { python: string } {
@@ -101,14 +131,14 @@ function isPython(program: Comparison["program"]): program is { python: string }
 }
 
 function programName(program: Exclude<Comparison["program"], "baseline">): string {
-  return "task" in program ? `ours ${program.task}` : program.python;
+  return "task" in program ? program.task : program.python;
 }
 
 function ourCommand(task: string, row: BenchRow, folder: string): string[] {
   return [process.execPath, "run", "-A", "--v8-flags=--expose-gc", here("ours.ts"), task, folder, row.rule];
 }
 
-async function run([command, ...args]: readonly string[]): Promise<Measured> {
+async function run([command, ...args]: readonly string[]): Promise<Measured | Missing> {
   const { stdout } = await promisify(execFile)(command, args);
   return JSON.parse(stdout.trim().split("\n").at(-1)!);
 }
@@ -117,9 +147,12 @@ async function run([command, ...args]: readonly string[]): Promise<Measured> {
 const LOSS_TOLERANCE = 1e-4;
 // Of latents a token: pre-activations within rounding of the border.
 const L0_TOLERANCE = 1e-3;
+// Of products, relative to the largest number: float32 sums in another order.
+const PRODUCT_TOLERANCE = 1e-5;
 
 /**
- * Programs that count latents must count the same, and those that train must begin with the same loss.
+ * Programs that count latents must count the same, those that train must begin with the same loss, and those that make a
+ * product must make the same.
  *
  * @throws {Error} If two differ.
  */
@@ -137,4 +170,13 @@ export function checkAgreement({ name }: BenchRow, runs: Readonly<Record<string,
   check("the number of latents", all.map(({ nLatents }) => nLatents), 0);
   check("the loss of the first step", all.map(({ firstLoss }) => firstLoss), LOSS_TOLERANCE);
   check("latents a token", all.map(({ l0 }) => l0), L0_TOLERANCE);
+  const [first, ...others] = all.flatMap(({ sample }) => sample === undefined ? [] : [sample]);
+  for (const other of others) {
+    const largest = Math.max(...first.map(Math.abs));
+    const difference = Math.max(...first.map((value, i) => Math.abs(value - other[i])));
+    if (first.length === other.length && difference <= PRODUCT_TOLERANCE * largest) continue;
+    throw new Error(
+      `Cannot compare ${name}: products must be the same for all, current difference is ${difference}, of at most ${largest}`,
+    );
+  }
 }

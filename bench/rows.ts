@@ -4,6 +4,7 @@
  * @module
  */
 import type { BenchRule } from "./data.ts";
+import type { ProductAdapter, ProductMaker } from "./webgpu_task.ts";
 
 /** What is compared: work a second, the time to the first answer, or the most memory held. */
 export type Quantity = "rate" | "time" | "memory";
@@ -75,6 +76,21 @@ function recordingRow(kind: "emoji" | "photos", title: string): BenchRow {
   };
 }
 
+function webgpuRow(adapter: ProductAdapter, title: string): BenchRow {
+  const task = (maker: ProductMaker) => `webgpu_${maker}_${adapter}`;
+  return {
+    name: adapter === "swiftshader" ? "webgpu_product" : "webgpu_product-system",
+    title,
+    task: task("ours"),
+    rule: "relu",
+    unit: "tokens/s",
+    comparisons: [
+      { peer: "onnxruntime WebGPU", quantity: "rate", target: 1, program: { task: task("ort") } },
+      { peer: "@jax-js/jax", quantity: "rate", target: 1, program: { task: task("jax") } },
+    ],
+  };
+}
+
 /** All rows, in the order in which they are measured. */
 export const benchRows: readonly BenchRow[] = [
   {
@@ -134,6 +150,8 @@ export const benchRows: readonly BenchRow[] = [
     unit: "images/s",
     comparisons: [{ peer: "1,000 images", quantity: "memory", target: 0.9, program: { task: "memory_1k" } }],
   },
+  webgpuRow("swiftshader", "WebGPU product, SwiftShader"),
+  webgpuRow("system", "WebGPU product, own adapter"),
 ];
 
 /** The row of a name. */

@@ -6,8 +6,9 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { checkEncode } from "../../bench/check.ts";
+import type { Measured } from "../../bench/clock.ts";
 import { quickSizes, writeBenchData } from "../../bench/data.ts";
-import { checkAgreement, median } from "../../bench/measure.ts";
+import { checkAgreement, median, runByTurns } from "../../bench/measure.ts";
 import { benchRows, findRow } from "../../bench/rows.ts";
 import { withFolder } from "../vit/fixtures.ts";
 
@@ -59,17 +60,68 @@ Deno.test("bench trains as saev does, and records photographs beside the bare se
   });
 });
 
+Deno.test("bench makes the WebGPU product beside onnxruntime and jax-js, and names what cannot run", async () => {
+  await withFolder(async (folder) => {
+    const out = join(folder, "bench.json");
+    const names = ["webgpu_product", "webgpu_product-system"];
+    const args = ["run", "-A", "--no-check", program, "--quick", "--runs", "1", "--row", ...names, "--out", out];
+    const { stdout } = await promisify(execFile)(process.execPath, args);
+    const { rows } = JSON.parse(await readFile(out, "utf8"));
+    assert.deepEqual(rows.map(({ name }: { name: string }) => name), names);
+    for (const { runs, comparisons, missing } of rows) {
+      for (const reason of Object.values<string>(missing)) assert.ok(stdout.includes(`missing: ${reason}`), stdout);
+      if (missing.ours !== undefined) {
+        console.error(`THE WEBGPU PRODUCT IS NOT MEASURED: ${missing.ours}`);
+        assert.deepEqual([runs, comparisons], [{}, []]);
+        continue;
+      }
+      const compared = comparisons.map(({ peer }: { peer: string }) => peer);
+      assert.deepEqual([...compared, ...Object.keys(missing)].sort(), ["@jax-js/jax", "onnxruntime WebGPU"]);
+      for (const [{ nDone, seconds, sample }] of Object.values<Measured[]>(runs)) {
+        // Whole products of 9 tokens.
+        assert.ok(nDone > 0 && nDone % 9 === 0 && seconds >= 0.05, `current values are ${nDone}, ${seconds}`);
+        assert.ok(sample!.length === 64 && new Set(sample).size > 32);
+      }
+    }
+    const [{ runs, comparisons, missing }] = rows;
+    if (missing.ours !== undefined) return;
+    // Both are dependencies, and SwiftShader is an adapter for all.
+    assert.equal(comparisons.length, 2, JSON.stringify(missing));
+    assert.match(runs["ours webgpu_ours_swiftshader"][0].device, /SwiftShader/);
+  });
+});
+
+Deno.test("runByTurns() asks by turns, and not again who cannot run", async () => {
+  await withFolder(async (folder) => {
+    const log = join(folder, "log");
+    const answer = (name: string, answer: object) => {
+      const note = `Deno.writeTextFileSync(${JSON.stringify(log)}, "${name}", { append: true })`;
+      return [name, [process.execPath, "eval", `${note}; console.log('${JSON.stringify(answer)}')`]] as const;
+    };
+    const commands = new Map([answer("a", measured), answer("b", { missing: "no GPU" }), answer("c", measured)]);
+    assert.deepEqual(await runByTurns(commands, 2), {
+      runs: { a: [measured, measured], c: [measured, measured] },
+      reasons: { b: "no GPU" },
+    });
+    assert.equal(await readFile(log, "utf8"), "abcac");
+  });
+});
+
 Deno.test("checkAgreement() refuses programs that begin with other losses or find other latents", () => {
   const row = findRow("train_topk");
   const check = (ours: object, theirs: object) =>
     checkAgreement(row, { ours: [{ ...measured, ...ours }], theirs: [{ ...measured, ...theirs }] });
   check({ firstLoss: 0.5, l0: 400 }, { firstLoss: 0.50004, l0: 400.1 });
   check({}, { nLatents: 3 });
+  check({ sample: [-20, 1] }, { sample: [-20.0001, 1.0001] });
   for (
     const [ours, theirs, reason] of [
       [{ firstLoss: 0.5 }, { firstLoss: 0.5001 }, /the loss of the first step .* current values are 0.5, 0.5001$/],
       [{ firstLoss: 0.5 }, { firstLoss: NaN }, /the loss of the first step/],
       [{ l0: 400 }, { l0: 401 }, /latents a token must be the same/],
+      [{ sample: [-20, 1] }, { sample: [-20, 1.001] }, /products must be the same .* of at most 20$/],
+      [{ sample: [1, 2] }, { sample: [1, NaN] }, /products must be the same/],
+      [{ sample: [1, 2] }, { sample: [1, 2, 3] }, /products must be the same/],
       [{ nLatents: 3 }, { nLatents: 4 }, /^Cannot compare train_topk: the number of latents/],
     ] as const
   ) {
@@ -87,9 +139,10 @@ Deno.test("checkEncode() is within float32 of float64 for both rules", async () 
   });
 });
 
-Deno.test("median() is the middle, and the lower of two", () => {
+Deno.test("median() is the middle, the lower of two, and NaN of none", () => {
   assert.equal(median([9, 1, 5]), 5);
   assert.equal(median([3, 1]), 1);
+  assert.equal(median([]), NaN);
 });
 
 Deno.test("findRow() finds rows by name, and names them all where there is none", () => {
@@ -97,6 +150,6 @@ Deno.test("findRow() finds rows by name, and names them all where there is none"
   assert.equal(new Set(benchRows.map(({ name }) => name)).size, benchRows.length);
   assert.throws(() => findRow("x"), {
     name: "RangeError",
-    message: /^Cannot find row: it must be one of product, .*, memory, current value is x$/,
+    message: /^Cannot find row: it must be one of product, .*, webgpu_product-system, current value is x$/,
   });
 });
