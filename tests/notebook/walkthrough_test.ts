@@ -39,6 +39,7 @@ function outputKinds(cells: readonly NotebookCell[]): string[][] {
 
 Deno.test("there are walkthroughs", () => {
   assert.deepEqual(names.slice(0, 2), ["01_first_look.ipynb", "02_published_saes.ipynb"]);
+  assert.ok(names.includes("04_train_an_sae.ipynb"));
 });
 
 for (const name of names) {
