@@ -62,6 +62,9 @@ export interface RecordOptions {
   onProgress?: (done: number, total: number) => void;
 }
 
+// A file that takes longer would hold up a batch that is ready.
+const MOST_WAIT_MS = 100;
+
 /**
  * Records activations of some layers of `vit`, all in one pass.
  *
@@ -105,7 +108,7 @@ export async function* recordActivations(
       signal?.throwIfAborted();
       const { pixels, kept, skipped } = await next;
       // Read during the last run, if they have not arrived they would be decoded after this one, not beside it.
-      await Promise.allSettled(files.map(({ file }) => file));
+      await settledWithin(files.map(({ file }) => file), MOST_WAIT_MS);
       next = load(batch + 1, files);
       files = readAhead(batch + 2);
       const activations = kept.length > 0 ? await opened.run(pixels) : opened.layers.map(() => new Float32Array(0));
@@ -115,6 +118,14 @@ export async function* recordActivations(
   } finally {
     await opened.close();
   }
+}
+
+/** Waits until all have settled, but not for one that hangs. */
+async function settledWithin(promises: readonly Promise<unknown>[], mostMs: number): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<void>((resolve) => timer = setTimeout(resolve, mostMs));
+  await Promise.race([Promise.allSettled(promises), late]);
+  clearTimeout(timer);
 }
 
 /** Encoded images of a batch, each as soon as it is read. */

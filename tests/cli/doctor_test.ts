@@ -88,7 +88,7 @@ Deno.test("doctor --json gives every candidate, and numbers of the card decide",
   assert.deepEqual([asRead.normalization, asRead.subtract_b_dec, asRead.rule], ["none", false, { kind: "relu" }]);
 });
 
-Deno.test("doctor tries the recorded layers next to the SAE's own, and tells patches from CLS", async () => {
+Deno.test("doctor tries the recorded layers next to the SAE's own, and tells all tokens from patches and CLS", async () => {
   await withFolder(async (folder) => {
     const paths = embeddedPaths();
     const [vit, images] = [await openVit(paths.vit), await openImages(paths.images)];
@@ -101,9 +101,9 @@ Deno.test("doctor tries the recorded layers next to the SAE's own, and tells pat
     const common = ["--sae", paths.sae, "--n-tokens", "64", "--json"];
     const recorded = JSON.parse(await doctor("--shards", shards, ...common));
     assert.equal(recorded.verdict, "fits");
-    assert.equal(recorded.candidates[0].activations, "layer 3, patches");
-    // Layers 3 and 2, patches and CLS, 54 conventions each.
-    assert.equal(recorded.n_tried, 2 * 2 * 54);
+    assert.equal(recorded.candidates[0].activations, "layer 3, all tokens");
+    // Layers 3 and 2, all tokens, patches and CLS, 54 conventions each.
+    assert.equal(recorded.n_tried, 2 * 3 * 54);
 
     await assert.rejects(doctor("--shards", shards, "--layer", "1", "--tokens", "cls", "--write-sidecar", ...common), {
       name: "Error",

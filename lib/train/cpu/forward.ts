@@ -26,8 +26,8 @@ export interface Forward {
   close(): Promise<void>;
 }
 
-// Pre-activations of a piece: 8 MiB, small enough for caches to be of use, large enough for the product to be fast.
-const PIECE_NUMBERS = 2 ** 21;
+// Pre-activations of a piece: 16 MiB, small enough for caches to be of use, large enough for the product to be fast.
+const PIECE_NUMBERS = 2 ** 22;
 const MIN_PIECE_TOKENS = 64;
 
 /** Opens the forward product for activations of a width. */
