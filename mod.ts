@@ -215,6 +215,7 @@ export {
 export { type TrainOptions, trainSae, type TrainStep } from "./lib/train/train.ts";
 export { type RunStep, type TrainedRun, trainRun, type TrainRunOptions } from "./lib/runs/run.ts";
 export { type SweepRun, type SweptRun, trainSweep, type TrainSweepOptions } from "./lib/runs/sweep.ts";
+export type { SharedRunOptions } from "./lib/runs/train_together.ts";
 export { expandSweep, parseSweep, type SweepConfigOptions } from "./lib/runs/sweep_config.ts";
 export type { RecipeOptions } from "./lib/train/choose_recipe.ts";
 export { makeTrainer, type Trainer } from "./lib/train/trainer.ts";

@@ -12,10 +12,9 @@ import type { Shards } from "../shards/read.ts";
 import { checkRecipe } from "../train/check_recipe.ts";
 import { chooseRecipe, type RecipeOptions } from "../train/choose_recipe.ts";
 import type { RunStep } from "./log.ts";
-import type { TrainRunOptions } from "./open_run.ts";
 import type { TrainRecipe } from "../train/recipe.ts";
 import { type TokenSource, toTokenSource } from "../train/source.ts";
-import { type RunEnd, trainTogether } from "./train_together.ts";
+import { type RunEnd, type SharedRunOptions, trainTogether } from "./train_together.ts";
 
 /** One configuration of a sweep. */
 export interface SweepRun extends RecipeOptions {
@@ -26,20 +25,7 @@ export interface SweepRun extends RecipeOptions {
 }
 
 /** Options of {@linkcode trainSweep}. */
-export interface TrainSweepOptions extends
-  Pick<
-    TrainRunOptions,
-    | "layer"
-    | "tokens"
-    | "poolBytes"
-    | "logEvery"
-    | "checkpointEvery"
-    | "heldOut"
-    | "heldOutEvery"
-    | "threads"
-    | "backend"
-    | "signal"
-  > {
+export interface TrainSweepOptions extends SharedRunOptions {
   /** Folder of the sweep; made if it is missing. A stopped sweep in it goes on. */
   directory: string;
   /** What to train, all with the same batch size. */

@@ -26,8 +26,8 @@ export interface WantedRun extends RecipeOptions {
   onStep?: (step: RunStep) => void;
 }
 
-/** What {@linkcode trainTogether} needs. */
-export interface TrainTogetherOptions extends
+/** Options that runs which are trained together share; those of one run. */
+export interface SharedRunOptions extends
   Pick<
     TrainRunOptions,
     | "layer"
@@ -40,7 +40,10 @@ export interface TrainTogetherOptions extends
     | "threads"
     | "backend"
     | "signal"
-  > {
+  > {}
+
+/** What {@linkcode trainTogether} needs. */
+export interface TrainTogetherOptions extends SharedRunOptions {
   /** All with the same batch size. */
   runs: readonly WantedRun[];
   /**
