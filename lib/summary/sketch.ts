@@ -10,6 +10,7 @@
  *
  * @module
  */
+import { freeArrays } from "../runtime/free.ts";
 import type { ActiveColumns } from "./columns.ts";
 
 /** Bits of a float32 below the ones that choose its bin. */
@@ -148,6 +149,7 @@ export class Sketch {
       ranges[range] = place - first;
       place += end - first;
     }
+    freeArrays(this.#pages);
     this.#pages = pages;
     this.#nPlaces = nPlaces;
   }

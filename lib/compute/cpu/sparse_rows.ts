@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { freeArrays } from "../../runtime/free.ts";
 import type { SparseLatents } from "../contract.ts";
 import type { Entries } from "./entry_list.ts";
 import type { Candidates, KeepRule } from "./keep.ts";
@@ -49,6 +50,7 @@ export class SparseRows {
   /** All rows; every token must have been added. */
   finish(): SparseLatents {
     const nEntries = this.#offsets[this.#nTokens];
+    freeArrays(this.#isKept);
     // Latents may be kept for long: room that was not needed is not.
     const isTight = nEntries > 0.75 * this.#values.length;
     return {
