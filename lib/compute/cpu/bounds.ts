@@ -28,6 +28,12 @@ const GUESSED_SHARE = 0.6;
 
 const LARGEST = 127;
 
+// Rows that unevenness is measured on. Any factors will do, only bounds get tighter with good ones.
+const EVENED_ROWS = 1024;
+
+// Rows that are turned into columns at once: a line of columns is in another page of memory than the next.
+const COLUMNS_AT_ONCE = 128;
+
 /** How much further a latent's row puts its bounds off: `‖w‖` or `‖w'‖`, shape `[nColumns]`. */
 export interface Reach {
   /** 0 for rows that hold numbers that are not finite. */
@@ -71,35 +77,48 @@ export interface Int8Encoder extends Int8Facts {
 export function quantizeEncoder(rows: Float32Array, x: Float32Array, width: number): Int8Encoder {
   const nColumns = rows.length / width;
   const factors = evenFactors(rows, x, width);
+  const divisors = factors.map((factor) => 1 / factor);
   const columns = new Int8Array(rows.length);
   const scales = new Float32Array(nColumns).fill(1);
   const reaches = new Float64Array(nColumns);
   let [errorShare, unscaledShare] = [0, 0];
   const row = new Float64Array(width);
-  for (let latent = 0; latent < nColumns; latent++) {
-    const start = latent * width;
-    let [largest, squares] = [0, 0];
+  const block = new Int8Array(COLUMNS_AT_ONCE * width);
+  for (let first = 0; first < nColumns; first += COLUMNS_AT_ONCE) {
+    const end = Math.min(first + COLUMNS_AT_ONCE, nColumns);
+    block.fill(0);
+    for (let latent = first; latent < end; latent++) {
+      const start = latent * width;
+      let [largest, squares, unscaled] = [0, 0, 0];
+      for (let d = 0; d < width; d++) {
+        const value = rows[start + d];
+        const scaled = value * divisors[d];
+        const size = Math.abs(scaled);
+        row[d] = scaled;
+        squares += scaled * scaled;
+        unscaled += value * value;
+        if (size > largest) largest = size;
+      }
+      const scale = Math.fround(largest / LARGEST);
+      if (!(squares < Infinity && scale > 0)) continue;
+      scales[latent] = scale;
+      const perStep = 1 / scale;
+      let errors = 0;
+      for (let d = 0, at = (latent - first) * width; d < width; d++, at++) {
+        const step = toByte(row[d] * perStep) - ZERO_POINT;
+        block[at] = step;
+        const error = row[d] - step * scale;
+        errors += error * error;
+      }
+      const reach = Math.sqrt(squares);
+      reaches[latent] = reach;
+      errorShare = Math.max(errorShare, Math.sqrt(errors) / reach);
+      unscaledShare = Math.max(unscaledShare, Math.sqrt(unscaled) / reach);
+    }
     for (let d = 0; d < width; d++) {
-      const scaled = rows[start + d] / factors[d];
-      row[d] = scaled;
-      squares += scaled * scaled;
-      largest = Math.max(largest, Math.abs(scaled));
+      const line = d * nColumns;
+      for (let latent = first, at = d; latent < end; latent++, at += width) columns[line + latent] = block[at];
     }
-    const scale = Math.fround(largest / LARGEST);
-    if (!(Number.isFinite(squares) && scale > 0)) continue;
-    scales[latent] = scale;
-    const perStep = 1 / scale;
-    let errors = 0;
-    for (let d = 0, at = latent; d < width; d++, at += nColumns) {
-      const step = toByte(row[d] * perStep) - ZERO_POINT;
-      columns[at] = step;
-      const error = row[d] - step * scale;
-      errors += error * error;
-    }
-    const reach = Math.sqrt(squares);
-    reaches[latent] = reach;
-    errorShare = Math.max(errorShare, Math.sqrt(errors) / reach);
-    unscaledShare = Math.max(unscaledShare, Math.sqrt(sumOfSquares(rows, start, width)) / reach);
   }
   return { columns, scales, reaches, factors, errorShare, unscaledShare };
 }
@@ -223,13 +242,14 @@ function toByte(value: number): number {
 function evenFactors(rows: Float32Array, x: Float32Array, width: number): Float64Array {
   const [ofRows, ofTokens] = [rows, x].map((matrix) => {
     const squares = new Float64Array(width);
-    for (let start = 0; start < matrix.length; start += width) {
+    const every = width * Math.max(1, Math.floor(matrix.length / width / EVENED_ROWS));
+    for (let start = 0; start < matrix.length; start += every) {
       for (let d = 0; d < width; d++) {
         const square = matrix[start + d] * matrix[start + d];
         if (square < Infinity) squares[d] += square;
       }
     }
-    return squares.map((sum) => Math.sqrt(sum * width / matrix.length));
+    return squares.map((sum) => Math.sqrt(sum * every / matrix.length));
   });
   return ofTokens.map((size, d) => {
     const factor = Math.sqrt(ofRows[d] / size);
