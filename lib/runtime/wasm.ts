@@ -48,7 +48,8 @@ export const multiply = (a: Code, b: Code): Code => [...a, ...b, 0x6c];
 export const shiftLeft = (a: Code, bits: number): Code => [...a, ...constant(bits), 0x74];
 export const subtract = (a: Code, b: Code): Code => [...a, ...b, 0x6b];
 export const and = (a: Code, b: Code): Code => [...a, ...b, 0x71];
-export const or = (a: Code, b: Code): Code => [...a, ...b, 0x72];
+/** 1 where an integer is not zero, else 0. */
+export const isSet = (a: Code): Code => [...a, 0x45, 0x45];
 /** Number of zeros below the lowest bit that is set. */
 export const trailingZeros = (a: Code): Code => [...a, 0x68];
 export const loadI32 = (address: Code): Code => [...address, 0x28, 2, 0];
@@ -74,11 +75,13 @@ export const rootV = (a: Code): Code => [...a, ...simd(0xe3)];
 export const largerV = (a: Code, b: Code): Code => [...a, ...b, ...simd(0xeb)];
 /** Where `a` is at least `b`: all bits of a lane, else none. */
 export const isAtLeastV = (a: Code, b: Code): Code => [...a, ...b, ...simd(0x46)];
-export const orV = (a: Code, b: Code): Code => [...a, ...b, ...simd(0x50)];
-/** Whether any bit of a vector is set. */
-export const anyV = (a: Code): Code => [...a, ...simd(0x53)];
-/** A bit for each lane: its highest one. */
-export const bitsOfV = (a: Code): Code => [...a, ...simd(0xa4)];
+/** Four masks of four lanes in one integer, a bit a lane, the first lowest. */
+export const bitsOfMasks = ([a, b, c, d]: readonly Code[]): Code => [
+  ...[...a, ...b, ...simd(0x85)], // pairs to lanes of 16 bits
+  ...[...c, ...d, ...simd(0x85)],
+  ...simd(0x65), // and those to lanes of 8
+  ...simd(0x64),
+];
 /** The same number in all lanes. */
 export const splat = (value: number): Code => [
   0x43,

@@ -28,6 +28,9 @@ const GUESSED_SHARE = 0.6;
 
 const LARGEST = 127;
 
+/** Added to a number of steps: all are positive then, so that cutting off rounds to the nearest. */
+const ROUNDING_OFFSET = ZERO_POINT + 0.5;
+
 // Rows that unevenness is measured on. Any factors will do, only bounds get tighter with good ones.
 const EVENED_ROWS = 1024;
 
@@ -105,7 +108,7 @@ export function quantizeEncoder(rows: Float32Array, x: Float32Array, width: numb
       const perStep = 1 / scale;
       let errors = 0;
       for (let d = 0, at = (latent - first) * width; d < width; d++, at++) {
-        const step = toByte(row[d] * perStep) - ZERO_POINT;
+        const step = ((row[d] * perStep + ROUNDING_OFFSET) | 0) - ZERO_POINT;
         block[at] = step;
         const error = row[d] - step * scale;
         errors += error * error;
@@ -175,7 +178,7 @@ export function quantizeTokens(
     for (let d = 0; d < width; d++, at++) {
       const value = x[from + d];
       const scaled = value * factors[d];
-      const byte = toByte(scaled * perStep);
+      const byte = (scaled * perStep + ROUNDING_OFFSET) | 0;
       steps[at] = byte;
       const step = byte - ZERO_POINT;
       const error = scaled - step * scale;
@@ -231,11 +234,6 @@ export function setBoundingBias(
     raised[latent] = isFinite ? upper + BIAS_SHARE * size : Number.isNaN(upper) ? -Infinity : upper;
     widths[latent] = isFinite ? 2 * GUESSED_SHARE * (distance + BIAS_SHARE * size) : Infinity;
   }
-}
-
-/** The nearest whole number, counted from {@linkcode ZERO_POINT}. It is positive there, so cutting off rounds down. */
-function toByte(value: number): number {
-  return (value + (ZERO_POINT + 0.5)) | 0;
 }
 
 /** Factors of dimensions that divide the unevenness between the encoder and activations. */

@@ -36,7 +36,7 @@ export class EntryList implements Entries {
   collect(token: number, bounds: number): void {
     const { entries, cells, nColumns, kernels } = this.#memory;
     const list = entries + 4 * this.nEntries;
-    this.#memory.reserve(list + 4 * nColumns);
+    this.#memory.reserve(list + 4 * (nColumns + 1));
     kernels.collect(bounds, bounds + 4 * nColumns, cells, list, cells + 4);
     [this.thresholds[token]] = this.#memory.floats(cells, 1);
     const [end] = this.#memory.integers(cells + 4, 1);
