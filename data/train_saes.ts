@@ -42,9 +42,6 @@ const dSae = 1536;
 // One token of 65 is CLS, and it varies far less than patches do: seen once, it would be left to latents of patches.
 const clsRepeats = 32;
 
-// A GPU takes its sums in another order.
-process.env.SPARSIGHT_BACKEND = "cpu";
-
 const data = dirname(fileURLToPath(import.meta.url));
 const layers = process.argv.length > 2 ? process.argv.slice(2).map(Number) : [0, 1, 2, 3, 4, 5];
 const measured = ["| layer | tokens | explained variance | normalized MSE | L0 | never active |", rule(6)];
@@ -90,6 +87,8 @@ async function train(shards: Shards, { layer, target }: { layer: number; target:
     dSae,
     tokens: "all",
     recipe,
+    // A GPU takes its sums in another order.
+    backend: "cpu",
     onStep: ({ step, nSteps }) => report(step, nSteps),
   });
   console.log(`layer ${layer}: trained for ${((performance.now() - start) / 1000).toFixed(0)} s`);

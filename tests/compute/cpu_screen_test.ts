@@ -1,15 +1,10 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import {
-  measureReaches,
-  measureSizes,
-  quantizeEncoder,
-  quantizeTokens,
-  setBoundingBias,
-} from "../../lib/compute/cpu/bounds.ts";
+import { measureReaches, setBoundingBias } from "../../lib/compute/cpu/bounds.ts";
 import { createCpuBackend } from "../../lib/compute/cpu/backend.ts";
 import { findUnsure } from "../../lib/compute/cpu/keep.ts";
 import { probeInt8 } from "../../lib/compute/cpu/int8_probe.ts";
+import { measureSizes, quantizeEncoder, quantizeTokens } from "../../lib/compute/cpu/quantize.ts";
 import type { ScreenPrecision } from "../../lib/compute/cpu/screen.ts";
 import { selectLargest } from "../../lib/compute/cpu/select_largest.ts";
 import { ZERO_POINT } from "../../lib/compute/cpu/screen_graph.ts";

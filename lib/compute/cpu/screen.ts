@@ -8,17 +8,11 @@
 import { freeArrays } from "../../runtime/free.ts";
 import { createSession, loadOrt } from "../../runtime/ort.ts";
 import type { TokenRule } from "../contract.ts";
-import {
-  floatMargin,
-  measureReaches,
-  measureSizes,
-  quantizeEncoder,
-  quantizeTokens,
-  setBoundingBias,
-} from "./bounds.ts";
+import { floatMargin, measureReaches, setBoundingBias } from "./bounds.ts";
 import type { Reach } from "./bounds.ts";
 import type { EncoderMemory } from "./encoder_memory.ts";
 import { EntryList } from "./entry_list.ts";
+import { measureSizes, quantizeEncoder, quantizeTokens } from "./quantize.ts";
 import { buildScreen, graphNames, type ScreenEncoder } from "./screen_graph.ts";
 import { makeThreshold } from "./threshold.ts";
 
